@@ -1,0 +1,21 @@
+//! Weir's agent: what the kernel's probes saw, attributed to services and exported.
+
+#![deny(unsafe_code)]
+
+// The pipeline, in its order.
+pub mod collect;
+pub mod event;
+pub mod export;
+pub mod kernel;
+pub mod metrics;
+pub mod service;
+
+// What drives it.
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod doctor;
+pub mod document;
+pub mod govern;
+pub mod log;
+pub mod start;

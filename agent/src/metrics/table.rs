@@ -1,0 +1,480 @@
+//! The table of metrics. One row each; METRICS.md is generated from it.
+
+use super::{Kind, Metric, Unit};
+
+/// `weir.tcp.send.duration`
+pub static TCP_SEND_DURATION: Metric = Metric {
+    name: "weir.tcp.send.duration",
+    unit: Unit::Seconds,
+    kind: Kind::TimeHistogram,
+    help: "Time one application send into a TCP socket spent in the kernel's send routine, waits for buffer space included. What a rung does not see is in weir_probe_attached's documentation.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.delivery.duration`
+pub static TCP_DELIVERY_DURATION: Metric = Metric {
+    name: "weir.tcp.delivery.duration",
+    unit: Unit::Seconds,
+    kind: Kind::TimeHistogram,
+    help: "Time from the return of a send to the ACK that covers its last byte, retransmissions included: what the peer waited. One sample in flight per socket; 0 if the ACK was there before the send returned.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.rtt`
+pub static TCP_RTT: Metric = Metric {
+    name: "weir.tcp.rtt",
+    unit: Unit::Seconds,
+    kind: Kind::TimeHistogram,
+    help: "Smoothed round-trip time as the kernel keeps it, sampled at most every 100 ms per socket, when an ACK brought a new measurement.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.retransmits`
+pub static TCP_RETRANSMITS: Metric = Metric {
+    name: "weir.tcp.retransmits",
+    unit: Unit::Count("segment"),
+    kind: Kind::Counter,
+    help: "Segments sent again, each once, by what made the kernel do so: rto (timeout), fast (recovery), tlp (tail loss probe), syn, synack. The sum is the kernel's RetransSegs, less what it failed to send on kernels before 6.18.",
+    labels: &["kind"],
+    per_service: true,
+};
+
+/// `weir.tcp.retransmits.spurious`
+pub static TCP_RETRANSMITS_SPURIOUS: Metric = Metric {
+    name: "weir.tcp.retransmits.spurious",
+    unit: Unit::Count("segment"),
+    kind: Kind::Counter,
+    help: "Retransmitted segments that the kernel later found needless: reported by the peer's DSACK, or of an episode undone by timestamps or F-RTO.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.io`
+pub static TCP_IO: Metric = Metric {
+    name: "weir.tcp.io",
+    unit: Unit::Bytes,
+    kind: Kind::Counter,
+    help: "Bytes that applications handed to TCP (transmit) or took from it (receive), as the kernel counts sequence space: a SYN or FIN counts one.",
+    labels: &["direction"],
+    per_service: true,
+};
+
+/// `weir.tcp.acked`
+pub static TCP_ACKED: Metric = Metric {
+    name: "weir.tcp.acked",
+    unit: Unit::Bytes,
+    kind: Kind::Counter,
+    help: "Bytes that peers confirmed: the kernel's bytes_acked.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.send.queue`
+pub static TCP_SEND_QUEUE: Metric = Metric {
+    name: "weir.tcp.send.queue",
+    unit: Unit::Bytes,
+    kind: Kind::SizeHistogram,
+    help: "Memory queued in the socket's send buffer (sk_wmem_queued) right after a send.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.sender.limited.time`
+pub static TCP_LIMITED_TIME: Metric = Metric {
+    name: "weir.tcp.sender.limited.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "The kernel's sender clocks over all connections: time limited by the peer's receive_window, by the local send_buffer, and busy (data to send) without these two. Open intervals are included.",
+    labels: &["limit"],
+    per_service: true,
+};
+
+/// `weir.tcp.zero_window.time`
+pub static TCP_ZERO_WINDOW_TIME: Metric = Metric {
+    name: "weir.tcp.zero_window.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Time in which a connection had data to send, nothing in flight, and a peer's window too small for the next segment. Open intervals are included.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.connections`
+pub static TCP_CONNECTIONS: Metric = Metric {
+    name: "weir.tcp.connections",
+    unit: Unit::Count("connection"),
+    kind: Kind::Counter,
+    help: "TCP connections by role (accepted, connected) and outcome: opened, closed after being open, or failed before (refused, timed_out, reset, unreachable, aborted by the application).",
+    labels: &["role", "outcome"],
+    per_service: true,
+};
+
+/// `weir.tcp.connections.open`
+pub static TCP_OPEN: Metric = Metric {
+    name: "weir.tcp.connections.open",
+    unit: Unit::Count("connection"),
+    kind: Kind::Gauge,
+    help: "TCP connections that are open now, those from before the agent's start included.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.tcp.connection.duration`
+pub static TCP_CONNECTION_DURATION: Metric = Metric {
+    name: "weir.tcp.connection.duration",
+    unit: Unit::Seconds,
+    kind: Kind::TimeHistogram,
+    help: "Life of a connection from established to closed, for those opened after the agent's start.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.sched.delay`
+pub static SCHED_DELAY: Metric = Metric {
+    name: "weir.sched.delay",
+    unit: Unit::Seconds,
+    kind: Kind::TimeHistogram,
+    help: "Time a thread of the service was runnable but not running, each time it was scheduled.",
+    labels: &[],
+    per_service: true,
+};
+
+/// `weir.probe.attached`
+pub static PROBE_ATTACHED: Metric = Metric {
+    name: "weir.probe.attached",
+    unit: Unit::Count("probe"),
+    kind: Kind::Gauge,
+    help: "1 if the probe runs on this rung, 0 if every rung of it failed.",
+    labels: &["probe", "rung"],
+    per_service: false,
+};
+
+/// `weir.probe.runs`
+pub static PROBE_RUNS: Metric = Metric {
+    name: "weir.probe.runs",
+    unit: Unit::Count("run"),
+    kind: Kind::Counter,
+    help: "Runs of a kernel program, while the kernel's BPF statistics are on.",
+    labels: &["probe"],
+    per_service: false,
+};
+
+/// `weir.probe.run.time`
+pub static PROBE_RUN_TIME: Metric = Metric {
+    name: "weir.probe.run.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Time spent in a kernel program, while the kernel's BPF statistics are on.",
+    labels: &["probe"],
+    per_service: false,
+};
+
+/// `weir.probe.missed`
+pub static PROBE_MISSED: Metric = Metric {
+    name: "weir.probe.missed",
+    unit: Unit::Count("run"),
+    kind: Kind::Counter,
+    help: "Runs of a kernel program that the kernel skipped to avoid recursion: facts that were not seen.",
+    labels: &["probe"],
+    per_service: false,
+};
+
+/// `weir.records.sent`
+pub static RECORDS_SENT: Metric = Metric {
+    name: "weir.records.sent",
+    unit: Unit::Count("record"),
+    kind: Kind::Counter,
+    help: "Records that kernel programs handed to the ring or perf buffer.",
+    labels: &["kind"],
+    per_service: false,
+};
+
+/// `weir.records.lost`
+pub static RECORDS_LOST: Metric = Metric {
+    name: "weir.records.lost",
+    unit: Unit::Count("record"),
+    kind: Kind::Counter,
+    help: "Records that the ring or perf buffer refused because it was full.",
+    labels: &["kind"],
+    per_service: false,
+};
+
+/// `weir.records.malformed`
+pub static RECORDS_MALFORMED: Metric = Metric {
+    name: "weir.records.malformed",
+    unit: Unit::Count("record"),
+    kind: Kind::Counter,
+    help: "Records that the agent could not decode.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.samples.lost`
+pub static SAMPLES_LOST: Metric = Metric {
+    name: "weir.samples.lost",
+    unit: Unit::Count("sample"),
+    kind: Kind::Counter,
+    help: "Measurements that were begun and could not be ended, by fact.",
+    labels: &["fact"],
+    per_service: false,
+};
+
+/// `weir.map.entries`
+pub static MAP_ENTRIES: Metric = Metric {
+    name: "weir.map.entries",
+    unit: Unit::Count("entry"),
+    kind: Kind::Gauge,
+    help: "Entries in use in a kernel map.",
+    labels: &["map"],
+    per_service: false,
+};
+
+/// `weir.map.capacity`
+pub static MAP_CAPACITY: Metric = Metric {
+    name: "weir.map.capacity",
+    unit: Unit::Count("entry"),
+    kind: Kind::Gauge,
+    help: "Entries that a kernel map can hold.",
+    labels: &["map"],
+    per_service: false,
+};
+
+/// `weir.map.insert.failures`
+pub static MAP_INSERT_FAILURES: Metric = Metric {
+    name: "weir.map.insert.failures",
+    unit: Unit::Count("entry"),
+    kind: Kind::Counter,
+    help: "Entries that a kernel map refused because it was full: what they stand for is counted as other or not measured.",
+    labels: &["map"],
+    per_service: false,
+};
+
+/// `weir.map.memory`
+pub static MAP_MEMORY: Metric = Metric {
+    name: "weir.map.memory",
+    unit: Unit::Bytes,
+    kind: Kind::Gauge,
+    help: "Memory of a kernel map as the kernel accounts it.",
+    labels: &["map"],
+    per_service: false,
+};
+
+/// `weir.reader.lag`
+pub static READER_LAG: Metric = Metric {
+    name: "weir.reader.lag",
+    unit: Unit::Seconds,
+    kind: Kind::Gauge,
+    help: "Age of the oldest record when the agent last read records.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.series`
+pub static SERIES: Metric = Metric {
+    name: "weir.series",
+    unit: Unit::Count("series"),
+    kind: Kind::Gauge,
+    help: "Points in this export.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.services`
+pub static SERVICES: Metric = Metric {
+    name: "weir.services",
+    unit: Unit::Count("service"),
+    kind: Kind::Gauge,
+    help: "Services known now.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.services.folded`
+pub static SERVICES_FOLDED: Metric = Metric {
+    name: "weir.services.folded",
+    unit: Unit::Count("service"),
+    kind: Kind::Counter,
+    help: "Services that found no place within the bound and were counted as other.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.overhead`
+pub static OVERHEAD: Metric = Metric {
+    name: "weir.overhead",
+    unit: Unit::Ratio,
+    kind: Kind::Gauge,
+    help: "Share of one core spent in Weir's kernel programs since the last look, while the kernel's BPF statistics are on.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.shed.level`
+pub static SHED_LEVEL: Metric = Metric {
+    name: "weir.shed.level",
+    unit: Unit::Count("level"),
+    kind: Kind::Gauge,
+    help: "How many optional probes are switched off to keep within the overhead budget.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.agent.cpu.time`
+pub static AGENT_CPU_TIME: Metric = Metric {
+    name: "weir.agent.cpu.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Processor time of the agent process, user and system.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.agent.memory`
+pub static AGENT_MEMORY: Metric = Metric {
+    name: "weir.agent.memory",
+    unit: Unit::Bytes,
+    kind: Kind::Gauge,
+    help: "Resident memory of the agent process.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.agent.start.time`
+pub static AGENT_START_TIME: Metric = Metric {
+    name: "weir.agent.start.time",
+    unit: Unit::Seconds,
+    kind: Kind::Gauge,
+    help: "When the agent started, seconds since the Unix epoch.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.build.info`
+pub static BUILD_INFO: Metric = Metric {
+    name: "weir.build.info",
+    unit: Unit::Count("build"),
+    kind: Kind::Gauge,
+    help: "Always 1; the labels tell the agent's version and the running kernel.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.scrapes`
+pub static SCRAPES: Metric = Metric {
+    name: "weir.scrapes",
+    unit: Unit::Count("scrape"),
+    kind: Kind::Counter,
+    help: "Scrapes by outcome: answered or refused.",
+    labels: &["outcome"],
+    per_service: false,
+};
+
+/// `weir.scrape.time`
+pub static SCRAPE_TIME: Metric = Metric {
+    name: "weir.scrape.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Time spent on answering scrapes.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.otlp.requests`
+pub static OTLP_REQUESTS: Metric = Metric {
+    name: "weir.otlp.requests",
+    unit: Unit::Count("request"),
+    kind: Kind::Counter,
+    help: "OTLP export requests by outcome of each try: sent or failed.",
+    labels: &["outcome"],
+    per_service: false,
+};
+
+/// `weir.otlp.points`
+pub static OTLP_POINTS: Metric = Metric {
+    name: "weir.otlp.points",
+    unit: Unit::Count("point"),
+    kind: Kind::Counter,
+    help: "Points by OTLP: sent (accepted by the receiver) or dropped (given up).",
+    labels: &["outcome"],
+    per_service: false,
+};
+
+/// `weir.otlp.time`
+pub static OTLP_TIME: Metric = Metric {
+    name: "weir.otlp.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Processor time spent on encoding and compressing for OTLP.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.otlp.queue`
+pub static OTLP_QUEUE: Metric = Metric {
+    name: "weir.otlp.queue",
+    unit: Unit::Count("request"),
+    kind: Kind::Gauge,
+    help: "OTLP requests that wait to be sent.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.config.reloads`
+pub static CONFIG_RELOADS: Metric = Metric {
+    name: "weir.config.reloads",
+    unit: Unit::Count("reload"),
+    kind: Kind::Counter,
+    help: "Reloads of the configuration by outcome: applied or refused.",
+    labels: &["outcome"],
+    per_service: false,
+};
+
+/// Every metric, in the order of export.
+pub static ALL: &[&Metric] = &[
+    &TCP_SEND_DURATION,
+    &TCP_DELIVERY_DURATION,
+    &TCP_RTT,
+    &TCP_RETRANSMITS,
+    &TCP_RETRANSMITS_SPURIOUS,
+    &TCP_IO,
+    &TCP_ACKED,
+    &TCP_SEND_QUEUE,
+    &TCP_LIMITED_TIME,
+    &TCP_ZERO_WINDOW_TIME,
+    &TCP_CONNECTIONS,
+    &TCP_OPEN,
+    &TCP_CONNECTION_DURATION,
+    &SCHED_DELAY,
+    &PROBE_ATTACHED,
+    &PROBE_RUNS,
+    &PROBE_RUN_TIME,
+    &PROBE_MISSED,
+    &RECORDS_SENT,
+    &RECORDS_LOST,
+    &RECORDS_MALFORMED,
+    &SAMPLES_LOST,
+    &MAP_ENTRIES,
+    &MAP_CAPACITY,
+    &MAP_INSERT_FAILURES,
+    &MAP_MEMORY,
+    &READER_LAG,
+    &SERIES,
+    &SERVICES,
+    &SERVICES_FOLDED,
+    &OVERHEAD,
+    &SHED_LEVEL,
+    &AGENT_CPU_TIME,
+    &AGENT_MEMORY,
+    &AGENT_START_TIME,
+    &BUILD_INFO,
+    &SCRAPES,
+    &SCRAPE_TIME,
+    &OTLP_REQUESTS,
+    &OTLP_POINTS,
+    &OTLP_TIME,
+    &OTLP_QUEUE,
+    &CONFIG_RELOADS,
+];

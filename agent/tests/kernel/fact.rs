@@ -1,0 +1,73 @@
+//! Lines of results, and the checks behind them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How often a comparison of times may be tried. Weir and its counterpart look at slightly
+/// different moments, and whatever else the machine does may come between; a fault of the probes
+/// fails every time. Of the counts, only two with a known fault may be tried again; they say so.
+pub(crate) const TRIES: u32 = 3;
+
+/// Whether a failure now is followed by another try.
+static MAY_TRY_AGAIN: AtomicBool = AtomicBool::new(false);
+
+/// Runs a test that compares times, again if it fails, and says so.
+pub(crate) fn in_tries(test: impl Fn()) {
+    for left in (1..TRIES).rev() {
+        MAY_TRY_AGAIN.store(true, Ordering::Relaxed);
+        let outcome = catch_unwind(AssertUnwindSafe(&test));
+        MAY_TRY_AGAIN.store(false, Ordering::Relaxed);
+        if outcome.is_ok() {
+            return;
+        }
+        println!("\nTRY AGAIN: times did not agree; {left} left");
+    }
+    test();
+}
+
+/// Runs the checks of a fact and prints its line: `check` adds figures as it goes.
+pub(crate) fn fact(name: &str, rung: &str, check: impl FnOnce(&mut Vec<String>)) {
+    let mut figures = Vec::new();
+    let outcome = catch_unwind(AssertUnwindSafe(|| check(&mut figures)));
+    let figures = figures.join(" ");
+    // The harness may have left its line open.
+    if outcome.is_err() && MAY_TRY_AGAIN.load(Ordering::Relaxed) {
+        println!("\nTRY {name} {rung} {figures}");
+    } else {
+        let result = if outcome.is_ok() { "ok" } else { "fail" };
+        println!("\nFACT {name} {rung} {result} {figures}");
+    }
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// Says that a fact cannot be had here, and why.
+pub(crate) fn skip(name: &str, rung: &str, why: &str) {
+    println!("\nFACT {name} {rung} skip {why}");
+    println!("SKIP {name} on rung {rung}: {why}");
+}
+
+/// Whether the test may run at all: only root may load probes.
+pub(crate) fn may_run(name: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    skip(name, "-", "loading probes needs root");
+    false
+}
+
+/// Whether this is a guest under emulation, where everything takes longer.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("WEIR_IN_VM").is_some()
+}
+
+/// Fails unless `seen` is within `share` of `truth`.
+pub(crate) fn assert_near(what: &str, seen: f64, truth: f64, share: f64) {
+    let off = (seen / truth - 1.0).abs();
+    assert!(
+        off <= share,
+        "{what}: Weir says {seen}, the truth is {truth}: {:.1} % off",
+        off * 100.0
+    );
+}
