@@ -1,0 +1,13 @@
+//! Players, chat users and gamers.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// Arguments of `weir-stack crowd`.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(_args: Args) -> Result<ExitCode> {
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,21 @@
+//! Matchmaking, and the arenas it starts.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+pub(crate) mod arena;
+
+/// Arguments of `weir-stack game`.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// `[game]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {}
+
+pub(crate) async fn run(_args: Args, _config: Config) -> Result<ExitCode> {
+    Ok(ExitCode::SUCCESS)
+}

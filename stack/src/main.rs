@@ -1,0 +1,87 @@
+//! A small streaming and game stack, with its players, the network between, and its faults.
+//! It knows nothing of any observer: what it writes down is the truth that observers are held to.
+
+#![forbid(unsafe_code)]
+
+mod chat;
+mod config;
+mod crowd;
+mod daemon;
+mod game;
+mod link;
+mod log;
+mod origin;
+mod scenario;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// Streaming and game services, their load, their network, their faults.
+#[derive(Parser)]
+#[command(name = "weir-stack", version)]
+struct Cli {
+    /// TOML file; every key has a default, see `weir-stack config`
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start one process per service, wait until each is ready, stop all on Ctrl-C
+    Up(up::Args),
+    /// HLS and low-latency HLS, live from a looped ladder or from an encoder
+    Origin(origin::Args),
+    /// Make the ladder that `origin` loops, once, with ffmpeg's test sources
+    Media(origin::media::Args),
+    /// Rooms over WebSocket: messages, votes, gifts, history
+    Chat(chat::Args),
+    /// Matchmaking over gRPC; starts arenas
+    Game(game::Args),
+    /// One game server with a fixed tick; started by `game`
+    Arena(game::arena::Args),
+    /// Players, chat users and gamers; writes the truth
+    Crowd(crowd::Args),
+    /// The network between: namespaces, rate, delay, loss
+    Link(link::Args),
+    /// Topology, services, crowd and timed faults from one file
+    Scenario(scenario::Args),
+    /// Print the configuration with every default
+    Config,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let config = Config::load(cli.config.as_deref())?;
+    match cli.command {
+        Command::Up(args) => up::run(&args, &config, cli.config.as_deref()),
+        Command::Origin(args) => daemon::run("origin", &config, origin::run(args, config.origin.clone())),
+        Command::Media(args) => origin::media::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Chat(args) => daemon::run("chat", &config, chat::run(args, config.chat.clone())),
+        Command::Game(args) => daemon::run("game", &config, game::run(args, config.game.clone())),
+        Command::Arena(args) => daemon::run("arena", &config, game::arena::run(args, config.game.clone())),
+        Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
+        Command::Link(args) => link::run(&args),
+        Command::Scenario(args) => scenario::run(&args),
+        Command::Config => {
+            print!("{}", config.to_toml()?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! TODO-scenario
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// Arguments of `weir-stack scenario`.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
+    Ok(ExitCode::SUCCESS)
+}
