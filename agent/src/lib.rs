@@ -10,6 +10,9 @@ pub mod kernel;
 pub mod metrics;
 pub mod service;
 
+// Prometheus's rules on the node.
+pub mod alert;
+
 // What drives it.
 pub mod app;
 pub mod cli;
