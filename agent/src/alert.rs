@@ -6,3 +6,6 @@
 // The rules.
 pub mod file;
 pub mod name;
+
+// What becomes of a page.
+pub mod page;
