@@ -8,4 +8,5 @@ pub mod file;
 pub mod name;
 
 // What becomes of a page.
+pub mod log;
 pub mod page;

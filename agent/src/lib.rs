@@ -21,4 +21,5 @@ pub mod doctor;
 pub mod document;
 pub mod govern;
 pub mod log;
+mod seldom;
 pub mod start;

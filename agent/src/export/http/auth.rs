@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
-use super::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// Who may come in. Nothing set: everybody.
 #[derive(Debug)]
