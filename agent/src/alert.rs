@@ -8,5 +8,7 @@ pub mod file;
 pub mod name;
 
 // What becomes of a page.
+pub mod config;
 pub mod log;
+pub mod notify;
 pub mod page;

@@ -118,6 +118,11 @@ impl Log {
         log
     }
 
+    /// A log that is never written.
+    pub fn in_memory(limits: Limits) -> Self {
+        Self::open(Path::new(""), limits, Arc::default())
+    }
+
     /// Names the receivers there are now; others are forgotten. One that is new gets what fires.
     pub async fn register(&self, receivers: &[String]) {
         self.0.state().register(receivers);
