@@ -8,7 +8,9 @@ pub mod file;
 pub mod name;
 
 // What becomes of a page.
+pub mod api;
 pub mod config;
 pub mod log;
+pub mod measure;
 pub mod notify;
 pub mod page;
