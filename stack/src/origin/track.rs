@@ -83,7 +83,7 @@ fn track(moov: &Moov, trak: &Trak) -> Option<Track> {
         }
     } else if let Some(audio) = codec.audio() {
         Kind::Audio {
-            channels: audio.channel_count,
+            channels: channels(codec).unwrap_or(audio.channel_count),
         }
     } else {
         return None;
@@ -97,6 +97,15 @@ fn track(moov: &Moov, trak: &Trak) -> Option<Track> {
         codec: codec_name(codec),
         defaults: defaults.cloned().unwrap_or_default(),
     })
+}
+
+/// Of AAC, whose sample entry says 2 for one channel as well (ISO/IEC 14496-3 § 1.6.3.5).
+fn channels(codec: &Codec) -> Option<u16> {
+    let Codec::Mp4a(mp4a) = codec else {
+        return None;
+    };
+    let config = mp4a.esds.es_desc.dec_config.dec_specific.as_ref()?.chan_conf;
+    (1..=6).contains(&config).then_some(config.into())
 }
 
 /// RFC 6381 § 3.3 for H.264 and AAC; the plain code for those that need no more.
