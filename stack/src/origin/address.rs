@@ -21,8 +21,15 @@ impl File {
             "init.mp4" => return Some(Self::Init(Some(0))),
             _ => {}
         }
-        if let Some(number) = name.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
-            return if number == "latest" { Some(Self::Init(None)) } else { number_of(number).map(|number| Self::Init(Some(number))) };
+        if let Some(number) = name
+            .strip_prefix("init-")
+            .and_then(|rest| rest.strip_suffix(".mp4"))
+        {
+            return if number == "latest" {
+                Some(Self::Init(None))
+            } else {
+                number_of(number).map(|number| Self::Init(Some(number)))
+            };
         }
         let stem = name.strip_suffix(".m4s")?;
         if let Some(msn) = stem.strip_prefix("seg-") {
@@ -63,8 +70,12 @@ impl Directives {
         let mut directives = Self::default();
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             match key {
-                "_HLS_msn" => directives.msn = Some(number_of(value).ok_or("_HLS_msn is not a number")?),
-                "_HLS_part" => directives.part = Some(number_of(value).ok_or("_HLS_part is not a number")?),
+                "_HLS_msn" => {
+                    directives.msn = Some(number_of(value).ok_or("_HLS_msn is not a number")?)
+                }
+                "_HLS_part" => {
+                    directives.part = Some(number_of(value).ok_or("_HLS_part is not a number")?)
+                }
                 "_HLS_skip" => directives.skip = matches!(value, "YES" | "v2"),
                 _ => {}
             }
@@ -93,7 +104,15 @@ mod tests {
         assert_eq!(File::parse("seg-12.m4s"), Some(File::Segment(12)));
         assert_eq!(File::parse("part-12-3.m4s"), Some(File::Part(12, 3)));
         assert_eq!(File::parse("init-2.mp4"), Some(File::Init(Some(2))));
-        for wrong in ["", "seg-.m4s", "seg-+1.m4s", "part-1.m4s", "part-1-2-3.m4s", "seg-99999999999999999999.m4s", "x.m3u8"] {
+        for wrong in [
+            "",
+            "seg-.m4s",
+            "seg-+1.m4s",
+            "part-1.m4s",
+            "part-1-2-3.m4s",
+            "seg-99999999999999999999.m4s",
+            "x.m3u8",
+        ] {
             assert_eq!(File::parse(wrong), None, "{wrong}");
         }
     }
@@ -101,7 +120,14 @@ mod tests {
     #[test]
     fn directives_are_read_and_wrong_ones_refused() {
         let read = Directives::parse("_HLS_msn=7&CMCD=x%3D1&_HLS_part=2&_HLS_skip=YES");
-        assert_eq!(read, Ok(Directives { msn: Some(7), part: Some(2), skip: true }));
+        assert_eq!(
+            read,
+            Ok(Directives {
+                msn: Some(7),
+                part: Some(2),
+                skip: true
+            })
+        );
         assert_eq!(Directives::parse(""), Ok(Directives::default()));
         assert!(Directives::parse("_HLS_part=2").is_err());
         assert!(Directives::parse("_HLS_msn=-1").is_err());

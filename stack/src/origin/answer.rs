@@ -47,7 +47,11 @@ impl Found {
                 if let Ok(range) = ContentRange::bytes(from..=to, length) {
                     headers.typed_insert(range);
                 }
-                with_length(StatusCode::PARTIAL_CONTENT, headers, self.chunks.slice(from..to + 1))
+                with_length(
+                    StatusCode::PARTIAL_CONTENT,
+                    headers,
+                    self.chunks.slice(from..to + 1),
+                )
             }
             Wanted::Nothing => {
                 headers.remove(header::CONTENT_TYPE);
@@ -69,7 +73,9 @@ fn wanted(request: &HeaderMap, tag: Option<&ETag>, length: u64) -> Wanted {
     let Some(range) = request.typed_get::<Range>() else {
         return Wanted::Whole;
     };
-    let changed = request.typed_get::<IfRange>().is_some_and(|condition| condition.is_modified(tag, None));
+    let changed = request
+        .typed_get::<IfRange>()
+        .is_some_and(|condition| condition.is_modified(tag, None));
     if changed {
         return Wanted::Whole;
     }
@@ -93,7 +99,11 @@ fn wanted(request: &HeaderMap, tag: Option<&ETag>, length: u64) -> Wanted {
         Unbounded => u64::MAX,
     };
     let to = to.min(length.saturating_sub(1));
-    if from > to || from >= length { Wanted::Nothing } else { Wanted::Part(from, to) }
+    if from > to || from >= length {
+        Wanted::Nothing
+    } else {
+        Wanted::Part(from, to)
+    }
 }
 
 fn with_length(code: StatusCode, mut headers: HeaderMap, chunks: Chunks) -> Response {
@@ -103,7 +113,11 @@ fn with_length(code: StatusCode, mut headers: HeaderMap, chunks: Chunks) -> Resp
 
 /// A refusal in words, with how long caches may keep it, in seconds.
 pub(crate) fn refuse(code: StatusCode, lifetime: u64, words: &str) -> Response {
-    let caching = if lifetime == 0 { "no-store".to_owned() } else { format!("public, max-age={lifetime}") };
+    let caching = if lifetime == 0 {
+        "no-store".to_owned()
+    } else {
+        format!("public, max-age={lifetime}")
+    };
     let headers: [(HeaderName, String); 2] = [
         (header::CACHE_CONTROL, caching),
         (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
@@ -120,7 +134,9 @@ mod tests {
 
     async fn ask(headers: &[(&str, &str)]) -> (u16, Option<String>, String) {
         let found = Found {
-            chunks: [Bytes::from_static(b"0123"), Bytes::from_static(b"456789")].into_iter().collect(),
+            chunks: [Bytes::from_static(b"0123"), Bytes::from_static(b"456789")]
+                .into_iter()
+                .collect(),
             kind: "video/mp4",
             tag: "a-1".to_owned(),
             lifetime: 60,
@@ -130,7 +146,10 @@ mod tests {
             request.insert(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let answer = found.answer(&request);
-        let range = answer.headers().get("content-range").map(|value| value.to_str().unwrap().to_owned());
+        let range = answer
+            .headers()
+            .get("content-range")
+            .map(|value| value.to_str().unwrap().to_owned());
         let code = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (code, range, String::from_utf8(body.to_vec()).unwrap())
@@ -138,18 +157,47 @@ mod tests {
 
     #[tokio::test]
     async fn ranges_and_conditions_are_kept() {
-        let is = |code, range: Option<&str>, body: &str| (code, range.map(str::to_owned), body.to_owned());
+        let is = |code, range: Option<&str>, body: &str| {
+            (code, range.map(str::to_owned), body.to_owned())
+        };
         assert_eq!(ask(&[]).await, is(200, None, "0123456789"));
-        assert_eq!(ask(&[("range", "bytes=3-5")]).await, is(206, Some("bytes 3-5/10"), "345"));
-        assert_eq!(ask(&[("range", "bytes=7-")]).await, is(206, Some("bytes 7-9/10"), "789"));
-        assert_eq!(ask(&[("range", "bytes=-2")]).await, is(206, Some("bytes 8-9/10"), "89"));
-        assert_eq!(ask(&[("range", "bytes=8-99")]).await, is(206, Some("bytes 8-9/10"), "89"));
-        assert_eq!(ask(&[("range", "bytes=10-")]).await, is(416, Some("bytes */10"), ""));
-        assert_eq!(ask(&[("range", "bytes=0-0, 5-6")]).await, is(200, None, "0123456789"));
-        assert_eq!(ask(&[("range", "lines=1-2")]).await, is(200, None, "0123456789"));
-        assert_eq!(ask(&[("if-none-match", "\"a-1\"")]).await, is(304, None, ""));
+        assert_eq!(
+            ask(&[("range", "bytes=3-5")]).await,
+            is(206, Some("bytes 3-5/10"), "345")
+        );
+        assert_eq!(
+            ask(&[("range", "bytes=7-")]).await,
+            is(206, Some("bytes 7-9/10"), "789")
+        );
+        assert_eq!(
+            ask(&[("range", "bytes=-2")]).await,
+            is(206, Some("bytes 8-9/10"), "89")
+        );
+        assert_eq!(
+            ask(&[("range", "bytes=8-99")]).await,
+            is(206, Some("bytes 8-9/10"), "89")
+        );
+        assert_eq!(
+            ask(&[("range", "bytes=10-")]).await,
+            is(416, Some("bytes */10"), "")
+        );
+        assert_eq!(
+            ask(&[("range", "bytes=0-0, 5-6")]).await,
+            is(200, None, "0123456789")
+        );
+        assert_eq!(
+            ask(&[("range", "lines=1-2")]).await,
+            is(200, None, "0123456789")
+        );
+        assert_eq!(
+            ask(&[("if-none-match", "\"a-1\"")]).await,
+            is(304, None, "")
+        );
         assert_eq!(ask(&[("if-none-match", "*")]).await, is(304, None, ""));
-        assert_eq!(ask(&[("if-none-match", "\"b\"")]).await, is(200, None, "0123456789"));
+        assert_eq!(
+            ask(&[("if-none-match", "\"b\"")]).await,
+            is(200, None, "0123456789")
+        );
         let old = [("range", "bytes=0-1"), ("if-range", "\"old\"")];
         assert_eq!(ask(&old).await, is(200, None, "0123456789"));
         let same = [("range", "bytes=0-1"), ("if-range", "\"a-1\"")];

@@ -31,7 +31,10 @@ impl Chunks {
             .filter_map(|chunk| {
                 let (start, end) = (from, from + chunk.len() as u64);
                 from = end;
-                let (start, end) = (range.start.max(start) - start, range.end.min(end).checked_sub(start)?);
+                let (start, end) = (
+                    range.start.max(start) - start,
+                    range.end.min(end).checked_sub(start)?,
+                );
                 (start < end).then(|| chunk.slice(start as usize..end as usize))
             })
             .collect()
@@ -40,7 +43,10 @@ impl Chunks {
 
 impl FromIterator<Bytes> for Chunks {
     fn from_iter<I: IntoIterator<Item = Bytes>>(chunks: I) -> Self {
-        let chunks: VecDeque<Bytes> = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let chunks: VecDeque<Bytes> = chunks
+            .into_iter()
+            .filter(|chunk| !chunk.is_empty())
+            .collect();
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Self { chunks, left }
     }
@@ -50,7 +56,10 @@ impl http_body::Body for Chunks {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         Poll::Ready(this.chunks.pop_front().map(|chunk| {
             this.left -= chunk.len() as u64;

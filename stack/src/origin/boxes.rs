@@ -41,6 +41,9 @@ pub(crate) enum Fault {
     /// A fragment whose times cannot be used.
     #[error("fragment without usable times: {0}")]
     BadTimes(&'static str),
+    /// More media than may be kept, before there was a segment of it.
+    #[error("more media in the first segment than half of ring_bytes = {0}")]
+    TooMuch(usize),
     /// The stream ended inside a box.
     #[error("the stream ended inside a box, with {0} bytes of it")]
     Truncated(usize),
@@ -57,6 +60,7 @@ impl Fault {
             Self::NoTrack(_) => "no_track",
             Self::Unpaired => "unpaired",
             Self::BadTimes(_) => "bad_times",
+            Self::TooMuch(_) => "too_much",
             Self::Truncated(_) => "truncated",
         }
     }
@@ -142,14 +146,22 @@ impl Splitter {
     /// If the stream ended inside a box or between a `moof` and its `mdat`.
     pub(crate) fn finish(&self) -> Result<(), Fault> {
         let left = self.buffer.len() + self.moof.as_ref().map_or(0, |(_, bytes)| bytes.len());
-        if left == 0 { Ok(()) } else { Err(Fault::Truncated(left)) }
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(Fault::Truncated(left))
+        }
     }
 
     fn next_box(&mut self) -> Result<Option<(FourCC, Bytes)>, Fault> {
         let Some((kind, size)) = peek(&self.buffer)? else {
             return Ok(None);
         };
-        let limit = if kind == MDAT { self.limits.media } else { self.limits.header };
+        let limit = if kind == MDAT {
+            self.limits.media
+        } else {
+            self.limits.header
+        };
         if size > limit {
             return Err(Fault::Oversized { kind, size, limit });
         }
@@ -168,7 +180,10 @@ impl Splitter {
             let moov = Moov::decode(&mut &bytes[..]).map_err(|error| malformed(kind, &error))?;
             self.init.extend_from_slice(&bytes);
             self.started = true;
-            return Ok(Some(Piece::Init(self.init.split().freeze(), Box::new(moov))));
+            return Ok(Some(Piece::Init(
+                self.init.split().freeze(),
+                Box::new(moov),
+            )));
         }
         if kind == FTYP {
             // A new one begins a new initialization segment.
@@ -215,10 +230,14 @@ fn peek(bytes: &[u8]) -> Result<Option<(FourCC, usize)>, Fault> {
     if *size == [0, 0, 0, 1] && bytes.len() < 16 {
         return Ok(None);
     }
-    let kind = kind.try_into().map_or(FourCC::new(b"????"), |kind: [u8; 4]| FourCC::new(&kind));
+    let kind = kind
+        .try_into()
+        .map_or(FourCC::new(b"????"), |kind: [u8; 4]| FourCC::new(&kind));
     let header = Header::decode(&mut rest).map_err(|_| Fault::BadSize(kind))?;
     let body = header.size.ok_or(Fault::BadSize(kind))?;
-    let size = body.checked_add(bytes.len() - rest.len()).ok_or(Fault::BadSize(kind))?;
+    let size = body
+        .checked_add(bytes.len() - rest.len())
+        .ok_or(Fault::BadSize(kind))?;
     Ok(Some((kind, size)))
 }
 
@@ -230,7 +249,10 @@ mod tests {
     use super::*;
 
     fn bytes_of(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-        let mut bytes = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
+        let mut bytes = u32::try_from(body.len() + 8)
+            .unwrap()
+            .to_be_bytes()
+            .to_vec();
         bytes.extend_from_slice(kind);
         bytes.extend_from_slice(body);
         bytes
@@ -281,16 +303,31 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_name() {
-        let small = Limits { header: 4096, media: 50 };
+        let small = Limits {
+            header: 4096,
+            media: 50,
+        };
         let name = |limits, bytes: &[u8]| split(limits, &[bytes]).unwrap_err().name();
         let whole = stream();
         assert_eq!(name(small, &whole), "oversized");
-        assert_eq!(name(Limits::default(), &whole[..whole.len() - 1]), "truncated");
+        assert_eq!(
+            name(Limits::default(), &whole[..whole.len() - 1]),
+            "truncated"
+        );
         assert_eq!(name(Limits::default(), &bytes_of(b"mdat", b"")), "unpaired");
-        assert_eq!(name(Limits::default(), &bytes_of(b"moov", b"junk")), "malformed");
+        assert_eq!(
+            name(Limits::default(), &bytes_of(b"moov", b"junk")),
+            "malformed"
+        );
         assert_eq!(name(Limits::default(), b"\0\0\0\x03moov"), "bad_size");
         assert_eq!(name(Limits::default(), b"\0\0\0\0moov"), "bad_size");
-        assert_eq!(name(Limits::default(), b"\0\0\0\x01mdat\xff\xff\xff\xff\xff\xff\xff\xff"), "oversized");
+        assert_eq!(
+            name(
+                Limits::default(),
+                b"\0\0\0\x01mdat\xff\xff\xff\xff\xff\xff\xff\xff"
+            ),
+            "oversized"
+        );
         let mut moof = Vec::new();
         Moof::default().encode(&mut moof).unwrap();
         assert_eq!(name(Limits::default(), &moof), "no_init");

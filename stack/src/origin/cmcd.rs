@@ -146,7 +146,9 @@ pub(crate) fn of_request(headers: &HeaderMap, query: &str) -> Result<Option<Set>
     if value.len() > LONGEST * 3 {
         return Err(Fault::TooLong);
     }
-    let value = percent_decode_str(value).decode_utf8().map_err(|_| Fault::Malformed)?;
+    let value = percent_decode_str(value)
+        .decode_utf8()
+        .map_err(|_| Fault::Malformed)?;
     parse(&value).map(Some)
 }
 
@@ -166,9 +168,21 @@ pub(crate) fn parse(text: &str) -> Result<Set, Fault> {
     if version > VERSION {
         return Err(Fault::Newer);
     }
-    let get = |key: &str| fields.get(key).and_then(number).filter(|number| *number >= 0.0);
-    let id = |key: &str| fields.get(key).and_then(string).filter(|id| id.chars().count() <= LONGEST_ID);
-    let session = id("sid").filter(|session| !session.is_empty()).ok_or(Fault::NoSession)?;
+    let get = |key: &str| {
+        fields
+            .get(key)
+            .and_then(number)
+            .filter(|number| *number >= 0.0)
+    };
+    let id = |key: &str| {
+        fields
+            .get(key)
+            .and_then(string)
+            .filter(|id| id.chars().count() <= LONGEST_ID)
+    };
+    let session = id("sid")
+        .filter(|session| !session.is_empty())
+        .ok_or(Fault::NoSession)?;
     Ok(Set {
         session,
         content: id("cid"),
@@ -182,7 +196,10 @@ pub(crate) fn parse(text: &str) -> Result<Set, Fault> {
         dropped_frames: get("dfa"),
         stalls: get("bsa"),
         stalled: get("bsda"),
-        state: fields.get("sta").and_then(token).and_then(|token| State::read(&token)),
+        state: fields
+            .get("sta")
+            .and_then(token)
+            .and_then(|token| State::read(&token)),
         error: fields.contains_key("ec"),
         at: get("ts"),
     })
@@ -236,11 +253,26 @@ mod tests {
     #[test]
     fn both_versions_are_read() {
         let first = parse(r#"bl=21300,br=3200,bs,cid="faec5fc2",mtp=25400,ot=v,sid="6e2fb550",su,com.example-a="x""#).unwrap();
-        assert_eq!((first.version, first.buffer, first.bitrate, first.starved), (1, Some(21300.0), Some(3200.0), true));
-        assert_eq!((first.session.as_str(), first.content.as_deref()), ("6e2fb550", Some("faec5fc2")));
-        let second = parse(r#"bl=(1800;a 2100;v),bs=?0,e=ps,ltc=940,msd=460,sid="a",sta=r,ts=1764000000123,v=2"#).unwrap();
-        assert_eq!((second.version, second.buffer, second.starved), (2, Some(2100.0), false));
-        assert_eq!((second.state, second.at), (Some(State::Rebuffering), Some(1_764_000_000_123.0)));
+        assert_eq!(
+            (first.version, first.buffer, first.bitrate, first.starved),
+            (1, Some(21300.0), Some(3200.0), true)
+        );
+        assert_eq!(
+            (first.session.as_str(), first.content.as_deref()),
+            ("6e2fb550", Some("faec5fc2"))
+        );
+        let second = parse(
+            r#"bl=(1800;a 2100;v),bs=?0,e=ps,ltc=940,msd=460,sid="a",sta=r,ts=1764000000123,v=2"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (second.version, second.buffer, second.starved),
+            (2, Some(2100.0), false)
+        );
+        assert_eq!(
+            (second.state, second.at),
+            (Some(State::Rebuffering), Some(1_764_000_000_123.0))
+        );
         assert_eq!((second.latency, second.startup), (Some(940.0), Some(460.0)));
     }
 
@@ -248,12 +280,18 @@ mod tests {
     fn headers_win_over_the_query_and_are_one_set() {
         let query = "_HLS_msn=3&CMCD=bl%3D100%2Csid%3D%22q%22";
         let of_query = of_request(&HeaderMap::new(), query).unwrap().unwrap();
-        assert_eq!((of_query.session.as_str(), of_query.buffer), ("q", Some(100.0)));
+        assert_eq!(
+            (of_query.session.as_str(), of_query.buffer),
+            ("q", Some(100.0))
+        );
         let mut headers = HeaderMap::new();
         headers.insert("cmcd-session", r#"sid="h",v=2"#.parse().unwrap());
         headers.insert("cmcd-request", "bl=900".parse().unwrap());
         let of_headers = of_request(&headers, query).unwrap().unwrap();
-        assert_eq!((of_headers.session.as_str(), of_headers.buffer), ("h", Some(900.0)));
+        assert_eq!(
+            (of_headers.session.as_str(), of_headers.buffer),
+            ("h", Some(900.0))
+        );
         assert_eq!(of_request(&HeaderMap::new(), "a=b"), Ok(None));
     }
 
@@ -262,10 +300,16 @@ mod tests {
         assert_eq!(parse(r#"sid="a",v=3"#), Err(Fault::Newer));
         assert_eq!(parse(r#"sid="a",v=two"#), Err(Fault::Malformed));
         assert_eq!(parse("bl=100"), Err(Fault::NoSession));
-        assert_eq!(parse(&format!("sid=\"{}\"", "x".repeat(129))), Err(Fault::NoSession));
+        assert_eq!(
+            parse(&format!("sid=\"{}\"", "x".repeat(129))),
+            Err(Fault::NoSession)
+        );
         assert_eq!(parse("sid=\"a"), Err(Fault::Malformed));
         assert_eq!(parse(&" ".repeat(LONGEST + 1)), Err(Fault::TooLong));
-        assert_eq!(of_request(&HeaderMap::new(), "CMCD=%ff"), Err(Fault::Malformed));
+        assert_eq!(
+            of_request(&HeaderMap::new(), "CMCD=%ff"),
+            Err(Fault::Malformed)
+        );
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! come back within a time and the stream goes on behind a discontinuity; else the stream ends.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) resume_seconds: u64,
     /// Largest `mdat`, in bytes.
     pub(crate) fragment_bytes: usize,
+    /// Most bytes kept of each stream; above it the oldest segments go before their time.
+    pub(crate) ring_bytes: usize,
 }
 
 impl Default for Config {
@@ -51,6 +55,7 @@ impl Default for Config {
             silence_seconds: 10,
             resume_seconds: 15,
             fragment_bytes: 16 << 20,
+            ring_bytes: 256 << 20,
         }
     }
 }
@@ -64,7 +69,18 @@ pub(crate) struct Ingest {
     pub(crate) clock: Clock,
     pub(crate) window: Duration,
     pub(crate) feeds: Arc<Mutex<HashMap<String, Place>>>,
+    /// How often encoders may fill the log.
+    pub(crate) log: Arc<DefaultDirectRateLimiter>,
 }
+
+/// Lines a second that encoders may cause.
+pub(crate) fn log_limit() -> Arc<DefaultDirectRateLimiter> {
+    Arc::new(RateLimiter::direct(
+        Quota::per_second(NonZeroU32::MIN).allow_burst(LOG_BURST),
+    ))
+}
+
+const LOG_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// The place of a stream that is, or was just, sent.
 #[derive(Debug)]
@@ -82,7 +98,7 @@ struct End(StatusCode, &'static str, String);
 impl From<Fault> for End {
     fn from(fault: Fault) -> Self {
         let code = match fault {
-            Fault::Oversized { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Fault::Oversized { .. } | Fault::TooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
         Self(code, fault.name(), fault.to_string())
@@ -91,7 +107,9 @@ impl From<Fault> for End {
 
 /// The route of encoders.
 pub(crate) fn router(ingest: Ingest) -> Router {
-    Router::new().route("/ingest/{name}", put(take).post(take)).with_state(ingest)
+    Router::new()
+        .route("/ingest/{name}", put(take).post(take))
+        .with_state(ingest)
 }
 
 async fn take(State(ingest): State<Ingest>, Path(name): Path<String>, body: Body) -> Response {
@@ -104,7 +122,13 @@ async fn take(State(ingest): State<Ingest>, Path(name): Path<String>, body: Body
         };
         if let Err(End(_, why, words)) = &end {
             ingest.metrics.fault(why);
-            tracing::warn!(stream = name.escape_default().to_string(), why, "ingest refused or cut: {words}");
+            if ingest.log.check().is_ok() {
+                tracing::warn!(
+                    stream = name.escape_default().to_string(),
+                    why,
+                    "ingest refused or cut: {words}"
+                );
+            }
         }
         end
     });
@@ -120,18 +144,38 @@ impl Ingest {
     fn enter(&self, name: &str) -> Result<Option<Box<Feed>>, End> {
         let end = |code, why, words: &str| Err(End(code, why, words.to_owned()));
         if !self.config.allow {
-            return end(StatusCode::FORBIDDEN, "not_allowed", "[origin.ingest] allow is false");
+            return end(
+                StatusCode::FORBIDDEN,
+                "not_allowed",
+                "[origin.ingest] allow is false",
+            );
         }
         if !is_name(name) {
-            return end(StatusCode::BAD_REQUEST, "bad_name", "a name has 1 to 64 letters, digits, - and _");
+            return end(
+                StatusCode::BAD_REQUEST,
+                "bad_name",
+                "a name has 1 to 64 letters, digits, - and _",
+            );
         }
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         match feeds.get(name) {
             Some(Place::Sending) => {
-                return end(StatusCode::CONFLICT, "busy", "another encoder sends this stream");
+                return end(
+                    StatusCode::CONFLICT,
+                    "busy",
+                    "another encoder sends this stream",
+                );
             }
-            None if self.streams.find(name).is_some_and(|stream| !stream.ended()) => {
-                return end(StatusCode::CONFLICT, "busy", "a looped stream has this name");
+            None if self
+                .streams
+                .find(name)
+                .is_some_and(|stream| !stream.ended()) =>
+            {
+                return end(
+                    StatusCode::CONFLICT,
+                    "busy",
+                    "a looped stream has this name",
+                );
             }
             None if feeds.len() >= self.config.streams => {
                 return end(
@@ -151,11 +195,19 @@ impl Ingest {
     async fn send(&self, name: &str, feed: Option<Box<Feed>>, mut body: Body) -> Result<(), End> {
         let resumed = feed.is_some();
         self.metrics.open.inc();
-        let mut feed = feed.unwrap_or_else(|| Box::new(Feed::new(name, self.clock, self.window)));
+        let mut feed = feed.unwrap_or_else(|| {
+            Box::new(Feed::new(
+                name,
+                self.clock,
+                self.window,
+                self.config.ring_bytes,
+            ))
+        });
         feed.resume();
-        tracing::info!(stream = name, resumed, "an encoder sends");
+        if self.log.check().is_ok() {
+            tracing::info!(stream = name, resumed, "an encoder sends");
+        }
         let end = self.read(&mut feed, &mut body).await;
-        tracing::info!(stream = name, "the encoder is gone");
         self.metrics.open.dec();
         let (ingest, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move { ingest.put_aside(name, feed).await });
@@ -172,12 +224,18 @@ impl Ingest {
         let mut last = Instant::now();
         loop {
             let frame = timeout(silence, body.frame()).await.map_err(|_| {
-                End(StatusCode::REQUEST_TIMEOUT, "silent", "no byte for [origin.ingest] silence_seconds".to_owned())
+                End(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "silent",
+                    "no byte for [origin.ingest] silence_seconds".to_owned(),
+                )
             })?;
             let data = match frame {
                 None => return Ok(splitter.finish()?),
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => return Err(End(StatusCode::BAD_REQUEST, "broken", error.to_string())),
+                Some(Err(error)) => {
+                    return Err(End(StatusCode::BAD_REQUEST, "broken", error.to_string()));
+                }
             };
             self.metrics.bytes.inc_by(data.len() as u64);
             splitter.push(&data);

@@ -84,7 +84,12 @@ impl Rung {
             trak.edts = None;
         }
         let ticks = seconds * u64::from(track.timescale);
-        let parts = cut(&samples, ticks, u64::from(track.timescale), seconds * 1000 / PART_MS)?;
+        let parts = cut(
+            &samples,
+            ticks,
+            u64::from(track.timescale),
+            seconds * 1000 / PART_MS,
+        )?;
         let mut init = BytesMut::new();
         mp4_atom::Ftyp {
             major_brand: b"iso6".into(),
@@ -130,7 +135,10 @@ impl Rung {
     /// A part of the loop and where in ticks this turn of the loop begins.
     fn looped(&self, index: u64) -> (&Loop, u64) {
         let count = self.parts.len() as u64;
-        (&self.parts[(index % count) as usize], index / count * self.ticks)
+        (
+            &self.parts[(index % count) as usize],
+            index / count * self.ticks,
+        )
     }
 
     fn time(&self, ticks: u64) -> Duration {
@@ -148,7 +156,9 @@ impl Rung {
                     default_base_is_moof: true,
                     ..Tfhd::default()
                 },
-                tfdt: Some(Tfdt { base_media_decode_time: decode }),
+                tfdt: Some(Tfdt {
+                    base_media_decode_time: decode,
+                }),
                 trun: vec![Trun {
                     data_offset: Some(0),
                     samples: looped.samples.clone().into(),
@@ -175,13 +185,17 @@ impl Rung {
     /// Bit rates as RFC 8216bis § 4.4.6.2 wants them: of the busiest segment, and of all.
     fn measure(&mut self) {
         let segment = SEGMENT_PARTS as usize;
-        let bytes = |parts: &[Loop]| -> u64 { parts.iter().map(|part| part.media.len() as u64 + 200).sum() };
+        let bytes = |parts: &[Loop]| -> u64 {
+            parts.iter().map(|part| part.media.len() as u64 + 200).sum()
+        };
         let peak = self.parts.chunks(segment).map(bytes).max().unwrap_or(0);
         self.variant.peak = peak * 8000 / SEGMENT_MS;
-        self.variant.average = bytes(&self.parts) * 8 * u64::from(self.track.timescale) / self.ticks.max(1);
+        self.variant.average =
+            bytes(&self.parts) * 8 * u64::from(self.track.timescale) / self.ticks.max(1);
         if self.variant.resolution.is_some() {
             let frames: usize = self.parts.iter().map(|part| part.samples.len()).sum();
-            self.variant.rate = Some(frames as f64 * f64::from(self.track.timescale) / self.ticks as f64);
+            self.variant.rate =
+                Some(frames as f64 * f64::from(self.track.timescale) / self.ticks as f64);
         }
     }
 }
@@ -204,12 +218,23 @@ fn variant(name: &str, track: &Track) -> Variant {
     }
 }
 
-fn read_samples(track: &Track, fragment: &Fragment, samples: &mut Vec<(Sample, Bytes)>) -> Result<()> {
+fn read_samples(
+    track: &Track,
+    fragment: &Fragment,
+    samples: &mut Vec<(Sample, Bytes)>,
+) -> Result<()> {
     let Some(traf) = track.part(&fragment.moof) else {
         return Ok(());
     };
-    let offset = traf.trun.first().and_then(|run| run.data_offset).context("a run of samples without an offset")?;
-    ensure!(traf.trun.len() == 1, "more than one run of samples in a fragment");
+    let offset = traf
+        .trun
+        .first()
+        .and_then(|run| run.data_offset)
+        .context("a run of samples without an offset")?;
+    ensure!(
+        traf.trun.len() == 1,
+        "more than one run of samples in a fragment"
+    );
     let mut at = usize::try_from(offset).context("a run of samples with a negative offset")?;
     for sample in track.samples(traf) {
         let end = at + sample.size as usize;
@@ -229,10 +254,16 @@ fn cut(samples: &[(Sample, Bytes)], ticks: u64, scale: u64, count: u64) -> Resul
             break;
         }
         let index = at * 1000 / (PART_MS * scale);
-        parts.get_mut(index as usize).context("a sample outside of the loop")?.push(sample);
+        parts
+            .get_mut(index as usize)
+            .context("a sample outside of the loop")?
+            .push(sample);
         at += u64::from(sample.0.duration);
     }
-    ensure!(at == ticks, "the samples do not fill the loop: {at} of {ticks} ticks");
+    ensure!(
+        at == ticks,
+        "the samples do not fill the loop: {at} of {ticks} ticks"
+    );
     let mut start = 0;
     parts
         .into_iter()
@@ -255,7 +286,10 @@ fn join(samples: &[&(Sample, Bytes)], start: u64) -> Result<Loop> {
     }
     Ok(Loop {
         start,
-        duration: samples.iter().map(|(sample, _)| u64::from(sample.duration)).sum(),
+        duration: samples
+            .iter()
+            .map(|(sample, _)| u64::from(sample.duration))
+            .sum(),
         independent: first.is_sync(),
         samples: samples
             .iter()

@@ -88,7 +88,9 @@ async fn answer_file(
 
 impl Live {
     fn stream(&self, name: &str) -> Result<Arc<Stream>, Refusal> {
-        self.streams.find(name).ok_or_else(|| missing("no such stream"))
+        self.streams
+            .find(name)
+            .ok_or_else(|| missing("no such stream"))
     }
 
     /// Hears what the player says in a request. A set that is not taken is counted, and the
@@ -101,7 +103,12 @@ impl Live {
         }
     }
 
-    fn answer(&self, what: &'static str, found: Result<Found, Refusal>, request: &HeaderMap) -> Response {
+    fn answer(
+        &self,
+        what: &'static str,
+        found: Result<Found, Refusal>,
+        request: &HeaderMap,
+    ) -> Response {
         let (answer, bytes) = match found {
             Ok(found) => {
                 let answer = found.answer(request);
@@ -117,20 +124,33 @@ impl Live {
         answer
     }
 
-    async fn find(&self, stream: &Stream, rendition: &Rendition, file: File, query: &str) -> Result<Found, Refusal> {
+    async fn find(
+        &self,
+        stream: &Stream,
+        rendition: &Rendition,
+        file: File,
+        query: &str,
+    ) -> Result<Found, Refusal> {
         let mut views = rendition.watch();
         let tag = stream.tag;
         match file {
             File::Playlist => self.find_playlist(tag, &mut views, query).await,
             File::Init(number) => {
                 let view = Arc::clone(&views.borrow());
-                let init = view.timeline.init(number).ok_or_else(|| missing("no such initialization segment"))?;
-                Ok(media([init.clone()], format!("{tag:x}-i{}", number.unwrap_or(u32::MAX))))
+                let init = view
+                    .timeline
+                    .init(number)
+                    .ok_or_else(|| missing("no such initialization segment"))?;
+                Ok(media(
+                    [init.clone()],
+                    format!("{tag:x}-i{}", number.unwrap_or(u32::MAX)),
+                ))
             }
             File::Segment(msn) => {
                 let view = Arc::clone(&views.borrow());
                 let segment = view.timeline.find(msn).filter(|segment| segment.complete);
-                let segment = segment.ok_or_else(|| missing("no such segment, or not any more, or not yet"))?;
+                let segment = segment
+                    .ok_or_else(|| missing("no such segment, or not any more, or not yet"))?;
                 let mut found = media([], format!("{tag:x}-{msn}"));
                 found.chunks = segment.chunks();
                 Ok(found)
@@ -144,16 +164,34 @@ impl Live {
                     self.hold(&mut views, there).await?;
                 }
                 let view = Arc::clone(&views.borrow());
-                let part = view.timeline.find(msn).and_then(|segment| segment.parts.get(number as usize));
-                let part = part.ok_or_else(|| missing("no such part, or not any more, or not yet"))?;
-                Ok(media(part.chunks.iter().cloned(), format!("{tag:x}-{msn}-{number}")))
+                let part = view
+                    .timeline
+                    .find(msn)
+                    .and_then(|segment| segment.parts.get(number as usize));
+                let part =
+                    part.ok_or_else(|| missing("no such part, or not any more, or not yet"))?;
+                Ok(media(
+                    part.chunks.iter().cloned(),
+                    format!("{tag:x}-{msn}-{number}"),
+                ))
             }
         }
     }
 
-    async fn find_playlist(&self, tag: u64, views: &mut watch::Receiver<Arc<View>>, query: &str) -> Result<Found, Refusal> {
-        let directives = Directives::parse(query)
-            .map_err(|words| (StatusCode::BAD_REQUEST, 0, "bad_directive", words.to_owned()))?;
+    async fn find_playlist(
+        &self,
+        tag: u64,
+        views: &mut watch::Receiver<Arc<View>>,
+        query: &str,
+    ) -> Result<Found, Refusal> {
+        let directives = Directives::parse(query).map_err(|words| {
+            (
+                StatusCode::BAD_REQUEST,
+                0,
+                "bad_directive",
+                words.to_owned(),
+            )
+        })?;
         if let Some(msn) = directives.msn {
             let reach = |view: &View| view.timeline.reach(msn, directives.part);
             let now = reach(&views.borrow());
@@ -178,7 +216,11 @@ impl Live {
             kind: PLAYLIST,
             tag: format!("{tag:x}-{kind}{msn}.{part}{end}"),
             // Appendix B.1: what was waited for never changes; what was not, soon does.
-            lifetime: if directives.msn.is_some() { 6 * target } else { target / 2 },
+            lifetime: if directives.msn.is_some() {
+                6 * target
+            } else {
+                target / 2
+            },
         })
     }
 
@@ -193,13 +235,24 @@ impl Live {
             return Err((StatusCode::SERVICE_UNAVAILABLE, 0, "too_many_held", words));
         };
         let _counted = Counted::new(self);
-        let most = views.borrow().timeline.shape().target.max(Duration::from_secs(1)) * 3;
+        let most = views
+            .borrow()
+            .timeline
+            .shape()
+            .target
+            .max(Duration::from_secs(1))
+            * 3;
         match timeout(most, views.wait_for(|view| there(view))).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(missing("the stream is gone")),
             Err(_) => {
                 let words = "the stream stands still".to_owned();
-                Err((StatusCode::SERVICE_UNAVAILABLE, 0, "stream_stands_still", words))
+                Err((
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    0,
+                    "stream_stands_still",
+                    words,
+                ))
             }
         }
     }
@@ -218,7 +271,10 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.requests.held.dec();
-        self.0.requests.held_for.observe(self.1.elapsed().as_secs_f64());
+        self.0
+            .requests
+            .held_for
+            .observe(self.1.elapsed().as_secs_f64());
     }
 }
 

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use crate::daemon::Health;
 
 use super::ladder::{PART_MS, Rung, SEGMENT_MS, SEGMENT_PARTS};
 use super::stream::{Begin, Publisher, Streams};
@@ -21,7 +24,9 @@ pub(crate) struct Clock {
 impl Clock {
     /// From now on.
     pub(crate) fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             at: Instant::now(),
             unix_ms: unix.as_millis() as u64,
@@ -47,11 +52,20 @@ pub(crate) struct Looped {
     /// The part that comes next.
     next: u64,
     window: Duration,
+    late: Histogram,
+    health: Health,
 }
 
 impl Looped {
     /// Begins streams with as much past as a playlist holds, so that players may join at once.
-    pub(crate) fn begin(names: &[String], rungs: Vec<Rung>, window: Duration, streams: &Streams) -> Self {
+    pub(crate) fn begin(
+        names: &[String],
+        rungs: Vec<Rung>,
+        window: Duration,
+        streams: &Streams,
+        late: Histogram,
+        health: Health,
+    ) -> Self {
         let clock = Clock::start();
         let mut looped = Self {
             rungs: Arc::new(rungs),
@@ -59,6 +73,8 @@ impl Looped {
             clock,
             next: clock.now_ms() / PART_MS,
             window,
+            late,
+            health,
         };
         looped.publishers = names.iter().map(|name| looped.publisher(name)).collect();
         for publisher in &looped.publishers {
@@ -75,6 +91,8 @@ impl Looped {
                 target: Duration::from_millis(SEGMENT_MS),
                 part_target: rung.longest(),
                 window: self.window,
+                // Media is shared with the ladder, which bounds it.
+                bytes: usize::MAX,
             };
             let mut timeline = Timeline::new(shape, first / SEGMENT_PARTS);
             timeline.set_init(rung.init.clone());
@@ -95,6 +113,7 @@ impl Looped {
             if stop.run_until_cancelled(sleep_until(due)).await.is_none() {
                 return;
             }
+            self.measure(due.elapsed());
             self.catch_up();
             for publisher in &mut self.publishers {
                 for (rung, timeline) in self.rungs.iter().zip(&mut publisher.timelines) {
@@ -108,6 +127,19 @@ impl Looped {
         }
     }
 
+    /// A whole segment late, no player can be live.
+    fn measure(&self, late: Duration) {
+        self.late.observe(late.as_secs_f64());
+        if late.as_millis() as u64 > SEGMENT_MS {
+            self.health.fail(
+                "loop",
+                format_args!("parts are {:.1} s late", late.as_secs_f64()),
+            );
+        } else {
+            self.health.mend("loop");
+        }
+    }
+
     /// After a long stop (of the process, or of the machine) what would be far too late is added
     /// without being shown part by part.
     fn catch_up(&mut self) {
@@ -115,7 +147,10 @@ impl Looped {
         let most = 2 * self.window.as_millis() as u64 / PART_MS;
         if now > self.next + most {
             let first = (now - most) / SEGMENT_PARTS * SEGMENT_PARTS;
-            tracing::warn!(parts = first - self.next, "stood still; parts were never shown");
+            tracing::warn!(
+                parts = first - self.next,
+                "stood still; parts were never shown"
+            );
             // Numbers go with the time, so the segments between are a gap that players jump.
             for publisher in &mut self.publishers {
                 for timeline in &mut publisher.timelines {

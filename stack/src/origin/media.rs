@@ -37,7 +37,11 @@ const EDITION: u32 = 1;
 const PLAYER: &str = "hls.js@~1.7";
 
 /// Rung, size and bit rate in kbit/s.
-const RUNGS: [(&str, &str, u32); 3] = [("720p", "1280x720", 2500), ("480p", "854x480", 1000), ("240p", "426x240", 350)];
+const RUNGS: [(&str, &str, u32); 3] = [
+    ("720p", "1280x720", 2500),
+    ("480p", "854x480", 1000),
+    ("240p", "426x240", 350),
+];
 
 /// The rung of the sound.
 const SOUND: &str = "audio";
@@ -58,9 +62,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// `weir/media` in the user's cache (XDG Base Directory Specification).
 pub(crate) fn cache() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set: name a folder with --out")?.join("weir/media"))
+    Ok(cache
+        .context("neither XDG_CACHE_HOME nor HOME is set: name a folder with --out")?
+        .join("weir/media"))
 }
 
 /// hls.js in `out`, where [`run`] puts it.
@@ -75,7 +85,9 @@ pub(crate) fn player(out: &Path) -> PathBuf {
 pub(crate) fn load(out: &Path, seconds: u64) -> Result<Vec<Rung>> {
     let folder = make(out, seconds)?;
     let names = RUNGS.iter().map(|(name, ..)| *name).chain([SOUND]);
-    names.map(|name| Rung::read(&folder, name, seconds)).collect()
+    names
+        .map(|name| Rung::read(&folder, name, seconds))
+        .collect()
 }
 
 /// The folder of the ladder, made if it is not there.
@@ -90,12 +102,18 @@ fn make(out: &Path, seconds: u64) -> Result<PathBuf> {
     }
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     // Made beside and renamed, so that a folder of that name is always whole.
-    let new = out.join(format!(".ladder-{EDITION}-{seconds}s-{}", std::process::id()));
-    fs::create_dir_all(&new).with_context(|| format!("cannot make the folder {}", new.display()))?;
+    let new = out.join(format!(
+        ".ladder-{EDITION}-{seconds}s-{}",
+        std::process::id()
+    ));
+    fs::create_dir_all(&new)
+        .with_context(|| format!("cannot make the folder {}", new.display()))?;
     let end = encode(&new, seconds).and_then(|()| match fs::rename(&new, &folder) {
         // Another one was faster.
         Err(_) if folder.is_dir() => Ok(()),
-        end => end.with_context(|| format!("cannot rename {} to {}", new.display(), folder.display())),
+        end => {
+            end.with_context(|| format!("cannot rename {} to {}", new.display(), folder.display()))
+        }
     });
     if new.exists() {
         _ = fs::remove_dir_all(&new);
@@ -106,33 +124,92 @@ fn make(out: &Path, seconds: u64) -> Result<PathBuf> {
 fn encode(folder: &Path, seconds: u64) -> Result<()> {
     let mut command = Command::new("ffmpeg");
     command
-        .args(["-hide_banner", "-nostdin", "-y", "-loglevel", "error", "-progress", "pipe:1"])
+        .args([
+            "-hide_banner",
+            "-nostdin",
+            "-y",
+            "-loglevel",
+            "error",
+            "-progress",
+            "pipe:1",
+        ])
         .args(["-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30"])
-        .args(["-f", "lavfi", "-i", "sine=frequency=440:beep_factor=4:sample_rate=48000"])
+        .args([
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=440:beep_factor=4:sample_rate=48000",
+        ])
         .args(["-filter_complex", &scale()]);
     for (name, _, rate) in RUNGS {
         command
-            .args(["-map", &format!("[{name}]"), "-c:v", "libx264", "-preset", "veryfast"])
-            .args(["-tune", "zerolatency", "-bf", "0", "-g", "60", "-keyint_min", "60", "-sc_threshold", "0"])
-            .args(["-b:v", &format!("{rate}k"), "-maxrate", &format!("{rate}k"), "-bufsize", &format!("{rate}k")])
+            .args([
+                "-map",
+                &format!("[{name}]"),
+                "-c:v",
+                "libx264",
+                "-preset",
+                "veryfast",
+            ])
+            .args([
+                "-tune",
+                "zerolatency",
+                "-bf",
+                "0",
+                "-g",
+                "60",
+                "-keyint_min",
+                "60",
+                "-sc_threshold",
+                "0",
+            ])
+            .args([
+                "-b:v",
+                &format!("{rate}k"),
+                "-maxrate",
+                &format!("{rate}k"),
+                "-bufsize",
+                &format!("{rate}k"),
+            ])
             .args(["-t", &seconds.to_string()]);
         push_file(&mut command, folder, name);
     }
     // A second more than is used, for the encoder's warm-up.
-    command.args(["-map", "1:a", "-c:a", "aac", "-b:a", "96k", "-t", &(seconds + 1).to_string()]);
+    command.args([
+        "-map",
+        "1:a",
+        "-c:a",
+        "aac",
+        "-b:a",
+        "96k",
+        "-t",
+        &(seconds + 1).to_string(),
+    ]);
     push_file(&mut command, folder, SOUND);
     run_shown(command, seconds)
 }
 
 fn scale() -> String {
-    let outs: String = RUNGS.iter().map(|(name, ..)| format!("[{name}_in]")).collect();
-    let scaled = RUNGS.map(|(name, size, _)| format!("[{name}_in]scale={size}[{name}]")).join(";");
+    let outs: String = RUNGS
+        .iter()
+        .map(|(name, ..)| format!("[{name}_in]"))
+        .collect();
+    let scaled = RUNGS
+        .map(|(name, size, _)| format!("[{name}_in]scale={size}[{name}]"))
+        .join(";");
     format!("[0:v]format=yuv420p,split={}{outs};{scaled}", RUNGS.len())
 }
 
 fn push_file(command: &mut Command, folder: &Path, name: &str) {
     command
-        .args(["-f", "mp4", "-movflags", "+cmaf+empty_moov+default_base_moof", "-frag_duration", "200000"])
+        .args([
+            "-f",
+            "mp4",
+            "-movflags",
+            "+cmaf+empty_moov+default_base_moof",
+            "-frag_duration",
+            "200000",
+        ])
         .arg(folder.join(name).with_extension("mp4"));
 }
 
@@ -144,19 +221,30 @@ fn run_shown(mut command: Command, seconds: u64) -> Result<()> {
         .context("cannot start ffmpeg, which makes the ladder: apt-get install ffmpeg")?;
     let shown = std::io::stderr().is_terminal();
     eprintln!("making a ladder of {seconds} s with ffmpeg, once");
-    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+    {
         let Ok(line) = line else { break };
         if let Some(time) = line.strip_prefix("out_time=")
             && shown
         {
-            eprint!("\r{} of {seconds} s ", time.split('.').next().unwrap_or(time));
+            eprint!(
+                "\r{} of {seconds} s ",
+                time.split('.').next().unwrap_or(time)
+            );
         }
     }
     let status = child.wait().context("waiting for ffmpeg")?;
     if shown {
         eprintln!();
     }
-    ensure!(status.success(), "ffmpeg failed ({status}); its words are above");
+    ensure!(
+        status.success(),
+        "ffmpeg failed ({status}); its words are above"
+    );
     Ok(())
 }
 
@@ -167,12 +255,28 @@ fn fetch_player(out: &Path) -> Result<PathBuf> {
         return Ok(file);
     }
     let folder = out.join("player");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let packed = output(Command::new("npm").args(["pack", "--silent", PLAYER]).current_dir(&folder))
-        .context("npm pack (apt-get install npm)")?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let packed = output(
+        Command::new("npm")
+            .args(["pack", "--silent", PLAYER])
+            .current_dir(&folder),
+    )
+    .context("npm pack (apt-get install npm)")?;
     let packed = String::from_utf8(packed).context("npm pack")?;
-    let tarball = folder.join(packed.trim().lines().last().context("npm pack named no file")?);
-    let unpacked = output(Command::new("tar").arg("-xzOf").arg(&tarball).arg("package/dist/hls.min.js"));
+    let tarball = folder.join(
+        packed
+            .trim()
+            .lines()
+            .last()
+            .context("npm pack named no file")?,
+    );
+    let unpacked = output(
+        Command::new("tar")
+            .arg("-xzOf")
+            .arg(&tarball)
+            .arg("package/dist/hls.min.js"),
+    );
     _ = fs::remove_file(&tarball);
     let new = folder.join(format!(".hls.min.js-{}", std::process::id()));
     fs::write(&new, unpacked?).with_context(|| format!("cannot write {}", new.display()))?;
@@ -182,9 +286,16 @@ fn fetch_player(out: &Path) -> Result<PathBuf> {
 
 fn output(command: &mut Command) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {program}"))?;
     if !output.status.success() {
-        bail!("{program} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{program} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(output.stdout)
 }

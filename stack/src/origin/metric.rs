@@ -13,6 +13,9 @@ use super::session::News;
 /// Seconds; around the length of a part, a segment and the bound of a held request.
 const HELD: [f64; 9] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 6.0];
 
+/// Seconds; a part is due five times in one.
+const LATE: [f64; 7] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.1, 1.0];
+
 /// Seconds until the first picture.
 const STARTUP: [f64; 8] = [0.25, 0.5, 0.75, 1.0, 2.0, 4.0, 8.0, 16.0];
 
@@ -55,6 +58,8 @@ pub(crate) struct Requests {
     refused: Family<Why, Count>,
     pub(crate) held: Gauge,
     pub(crate) held_for: Histogram,
+    /// How late the loop showed its parts.
+    pub(crate) late: Histogram,
 }
 
 impl Requests {
@@ -65,14 +70,39 @@ impl Requests {
             refused: Family::default(),
             held: Gauge::default(),
             held_for: Histogram::new(HELD),
+            late: Histogram::new(LATE),
         };
-        registry.register("origin_requests", "Requests for streams", requests.requests.clone());
+        let help = "Delay of parts of looped streams behind the moment when they were due";
+        registry.register_with_unit(
+            "origin_part_late",
+            help,
+            Unit::Seconds,
+            requests.late.clone(),
+        );
+        registry.register(
+            "origin_requests",
+            "Requests for streams",
+            requests.requests.clone(),
+        );
         let help = "Bytes in answers to requests for streams";
         registry.register_with_unit("origin_answer", help, Unit::Bytes, requests.bytes.clone());
-        registry.register("origin_refused", "Requests refused, by limit or fault", requests.refused.clone());
-        registry.register("origin_held_requests", "Requests held until what they ask for is there", requests.held.clone());
+        registry.register(
+            "origin_refused",
+            "Requests refused, by limit or fault",
+            requests.refused.clone(),
+        );
+        registry.register(
+            "origin_held_requests",
+            "Requests held until what they ask for is there",
+            requests.held.clone(),
+        );
         let help = "Time for which requests were held";
-        registry.register_with_unit("origin_held", help, Unit::Seconds, requests.held_for.clone());
+        registry.register_with_unit(
+            "origin_held",
+            help,
+            Unit::Seconds,
+            requests.held_for.clone(),
+        );
         requests
     }
 
@@ -118,22 +148,67 @@ impl Players {
             latency: Histogram::new(LATENCY),
         };
         let seconds = Unit::Seconds;
-        registry.register("origin_cmcd_sets", "Sets of CMCD taken", players.sets.clone());
-        registry.register("origin_cmcd_refused", "Sets of CMCD not taken", players.refused.clone());
-        registry.register("origin_players", "Sessions by the state they named last", players.players.clone());
-        registry.register("origin_player_stalls", "Stalls that players named", players.stalls.clone());
+        registry.register(
+            "origin_cmcd_sets",
+            "Sets of CMCD taken",
+            players.sets.clone(),
+        );
+        registry.register(
+            "origin_cmcd_refused",
+            "Sets of CMCD not taken",
+            players.refused.clone(),
+        );
+        registry.register(
+            "origin_players",
+            "Sessions by the state they named last",
+            players.players.clone(),
+        );
+        registry.register(
+            "origin_player_stalls",
+            "Stalls that players named",
+            players.stalls.clone(),
+        );
         let help = "Time that players stalled";
-        registry.register_with_unit("origin_player_stalled", help, seconds.clone(), players.stalled.clone());
-        registry.register_with_unit("origin_player_stall", "Length of stalls", seconds.clone(), players.stall.clone());
+        registry.register_with_unit(
+            "origin_player_stalled",
+            help,
+            seconds.clone(),
+            players.stalled.clone(),
+        );
+        registry.register_with_unit(
+            "origin_player_stall",
+            "Length of stalls",
+            seconds.clone(),
+            players.stall.clone(),
+        );
         let help = "Time that players played";
-        registry.register_with_unit("origin_player_played", help, seconds.clone(), players.played.clone());
+        registry.register_with_unit(
+            "origin_player_played",
+            help,
+            seconds.clone(),
+            players.played.clone(),
+        );
         let help = "Sets that said that the buffer had run empty";
         registry.register("origin_player_starved", help, players.starved.clone());
-        registry.register("origin_player_errors", "Errors that players named", players.errors.clone());
+        registry.register(
+            "origin_player_errors",
+            "Errors that players named",
+            players.errors.clone(),
+        );
         let help = "Time from play to the first picture, by players";
-        registry.register_with_unit("origin_player_startup", help, seconds.clone(), players.startup.clone());
+        registry.register_with_unit(
+            "origin_player_startup",
+            help,
+            seconds.clone(),
+            players.startup.clone(),
+        );
         let help = "Time behind live, by players, one observation a set";
-        registry.register_with_unit("origin_player_latency", help, seconds, players.latency.clone());
+        registry.register_with_unit(
+            "origin_player_latency",
+            help,
+            seconds,
+            players.latency.clone(),
+        );
         players
     }
 
@@ -168,7 +243,12 @@ impl Players {
                 _ => &mut other,
             } += 1;
         }
-        for (state, count) in [("playing", playing), ("rebuffering", stalled), ("over", over), ("other", other)] {
+        for (state, count) in [
+            ("playing", playing),
+            ("rebuffering", stalled),
+            ("over", over),
+            ("other", other),
+        ] {
             self.players.get_or_create(&InState { state }).set(count);
         }
     }
@@ -197,14 +277,41 @@ impl Ingests {
             faults: Family::default(),
             breaks: Family::default(),
         };
-        registry.register("origin_ingests", "Encoders that send now", ingests.open.clone());
-        registry.register_with_unit("origin_ingest", "Bytes from encoders", Unit::Bytes, ingests.bytes.clone());
-        registry.register("origin_ingest_fragments", "Fragments from encoders", ingests.fragments.clone());
+        registry.register(
+            "origin_ingests",
+            "Encoders that send now",
+            ingests.open.clone(),
+        );
+        registry.register_with_unit(
+            "origin_ingest",
+            "Bytes from encoders",
+            Unit::Bytes,
+            ingests.bytes.clone(),
+        );
+        registry.register(
+            "origin_ingest_fragments",
+            "Fragments from encoders",
+            ingests.fragments.clone(),
+        );
         let help = "Playing time of the fragments from encoders";
-        registry.register_with_unit("origin_ingest_media", help, Unit::Seconds, ingests.media.clone());
+        registry.register_with_unit(
+            "origin_ingest_media",
+            help,
+            Unit::Seconds,
+            ingests.media.clone(),
+        );
         let help = "Time from one fragment to the next of an encoder";
-        registry.register_with_unit("origin_ingest_gap", help, Unit::Seconds, ingests.gap.clone());
-        registry.register("origin_ingest_faults", "Ingests that were refused or cut", ingests.faults.clone());
+        registry.register_with_unit(
+            "origin_ingest_gap",
+            help,
+            Unit::Seconds,
+            ingests.gap.clone(),
+        );
+        registry.register(
+            "origin_ingest_faults",
+            "Ingests that were refused or cut",
+            ingests.faults.clone(),
+        );
         let help = "Places where an encoder's fragments do not join on";
         registry.register("origin_ingest_breaks", help, ingests.breaks.clone());
         ingests

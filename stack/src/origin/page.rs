@@ -38,18 +38,35 @@ pub(crate) struct Page {
 /// The routes of page and events.
 pub(crate) fn router(page: Page) -> Router {
     Router::new()
-        .route("/", get(|| async { Html(include_str!("page/player.html")) }))
+        .route(
+            "/",
+            get(|| async { Html(include_str!("page/player.html")) }),
+        )
         .route("/player/hls.min.js", get(answer_player))
         .route("/live", get(answer_streams))
         .route("/sessions", get(answer_sessions))
-        .route("/cmcd", post(take_events).layer(DefaultBodyLimit::max(MOST_BYTES)))
+        .route(
+            "/cmcd",
+            post(take_events).layer(DefaultBodyLimit::max(MOST_BYTES)),
+        )
         .with_state(Arc::new(page))
 }
 
 async fn answer_player(State(page): State<Arc<Page>>) -> Response {
     match tokio::fs::read(&page.player).await {
-        Ok(script) => ([(header::CONTENT_TYPE, "text/javascript"), (header::CACHE_CONTROL, "no-cache")], script).into_response(),
-        Err(_) => refuse(StatusCode::NOT_FOUND, 0, "no hls.js here: run `weir-stack media`"),
+        Ok(script) => (
+            [
+                (header::CONTENT_TYPE, "text/javascript"),
+                (header::CACHE_CONTROL, "no-cache"),
+            ],
+            script,
+        )
+            .into_response(),
+        Err(_) => refuse(
+            StatusCode::NOT_FOUND,
+            0,
+            "no hls.js here: run `weir-stack media`",
+        ),
     }
 }
 
@@ -59,7 +76,11 @@ async fn answer_streams(State(page): State<Arc<Page>>) -> Response {
         .all()
         .iter()
         .map(|stream| {
-            let rungs: Vec<_> = stream.renditions.iter().map(|rendition| &rendition.variant.rung).collect();
+            let rungs: Vec<_> = stream
+                .renditions
+                .iter()
+                .map(|rendition| &rendition.variant.rung)
+                .collect();
             serde_json::json!({
                 "name": stream.name,
                 "master": format!("/live/{}/master.m3u8", stream.name),
@@ -72,7 +93,11 @@ async fn answer_streams(State(page): State<Arc<Page>>) -> Response {
 }
 
 async fn answer_sessions(State(page): State<Arc<Page>>) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], Json(page.sessions.list(MOST_LISTED))).into_response()
+    (
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(page.sessions.list(MOST_LISTED)),
+    )
+        .into_response()
 }
 
 /// Events of version 2: one set a line (CTA-5004-B, event mode). Lines that are not taken are
@@ -86,7 +111,11 @@ async fn take_events(State(page): State<Arc<Page>>, body: Bytes) -> Response {
     for (number, line) in lines.enumerate() {
         if number >= MOST_SETS {
             page.players.refuse("too_many_sets");
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, 0, "more than 256 sets in one body");
+            return refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                0,
+                "more than 256 sets in one body",
+            );
         }
         match cmcd::parse(line) {
             Ok(set) => page.sessions.take(&set, page.clock.now_ms()),

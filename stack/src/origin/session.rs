@@ -84,7 +84,10 @@ impl Session {
     /// Goes on with one set.
     pub(crate) fn apply(&mut self, set: &Set, now_ms: u64) -> News {
         let now = now_ms as f64;
-        let at = set.at.filter(|at| (at - now).abs() <= CLOCK_SKEW_MS).unwrap_or(now);
+        let at = set
+            .at
+            .filter(|at| (at - now).abs() <= CLOCK_SKEW_MS)
+            .unwrap_or(now);
         self.last_ms = self.last_ms.max(now_ms);
         self.sets += 1;
         let mut news = News {
@@ -139,7 +142,11 @@ impl Session {
             news.stall_begun = true;
         }
         // Reports may overtake one another; time does not run back.
-        self.since = if self.state.is_none() { at } else { at.max(self.since) };
+        self.since = if self.state.is_none() {
+            at
+        } else {
+            at.max(self.since)
+        };
         self.state = Some(state);
     }
 }
@@ -178,7 +185,9 @@ impl Sessions {
             self.metrics.refuse("too_many_sessions");
             return;
         }
-        let session = sessions.entry(set.session.clone()).or_insert_with(|| Session::new(set, now_ms));
+        let session = sessions
+            .entry(set.session.clone())
+            .or_insert_with(|| Session::new(set, now_ms));
         let news = session.apply(set, now_ms);
         drop(sessions);
         self.metrics.count(&news);
@@ -192,7 +201,8 @@ impl Sessions {
         };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| session.last_ms + silence(session) > now_ms);
-        self.metrics.set_states(sessions.values().map(|session| session.state));
+        self.metrics
+            .set_states(sessions.values().map(|session| session.state));
     }
 
     /// The newest first, at most `most`.
@@ -214,7 +224,10 @@ mod tests {
     use crate::origin::cmcd;
 
     fn sessions(most: usize) -> Sessions {
-        let limits = Limits { sessions: most, silence_ms: 60_000 };
+        let limits = Limits {
+            sessions: most,
+            silence_ms: 60_000,
+        };
         Sessions::new(limits, Players::register(&mut Registry::default()))
     }
 
@@ -235,9 +248,18 @@ mod tests {
             tell(&sessions, now, text);
         }
         let session = sessions.list(1).remove(0);
-        assert_eq!((session.stalls, session.stalled_ms, session.played_ms), (1, 1000.0, 9000.0));
-        assert_eq!((session.startup_ms, session.latency_ms), (Some(460.0), Some(900.0)));
-        assert_eq!((session.own_stalls, session.own_stalled_ms), (Some(1.0), Some(1000.0)));
+        assert_eq!(
+            (session.stalls, session.stalled_ms, session.played_ms),
+            (1, 1000.0, 9000.0)
+        );
+        assert_eq!(
+            (session.startup_ms, session.latency_ms),
+            (Some(460.0), Some(900.0))
+        );
+        assert_eq!(
+            (session.own_stalls, session.own_stalled_ms),
+            (Some(1.0), Some(1000.0))
+        );
     }
 
     #[test]
@@ -256,7 +278,14 @@ mod tests {
         }
         assert_eq!(sessions.list(10).len(), 2);
         sessions.forget(60_000);
-        assert_eq!(sessions.list(10).iter().map(|session| &session.sid[..]).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(
+            sessions
+                .list(10)
+                .iter()
+                .map(|session| &session.sid[..])
+                .collect::<Vec<_>>(),
+            ["b"]
+        );
         tell(&sessions, 61_000, r#"sid="b",v=2,sta=e"#);
         sessions.forget(67_001);
         assert!(sessions.list(10).is_empty());

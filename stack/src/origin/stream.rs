@@ -47,12 +47,16 @@ pub(crate) struct Stream {
 impl Stream {
     /// A rendition by the name of its rung.
     pub(crate) fn rendition(&self, rung: &str) -> Option<&Rendition> {
-        self.renditions.iter().find(|rendition| rendition.variant.rung == rung)
+        self.renditions
+            .iter()
+            .find(|rendition| rendition.variant.rung == rung)
     }
 
     /// Whether nothing more will come.
     pub(crate) fn ended(&self) -> bool {
-        self.renditions.iter().all(|rendition| rendition.view.borrow().timeline.ended())
+        self.renditions
+            .iter()
+            .all(|rendition| rendition.view.borrow().timeline.ended())
     }
 }
 
@@ -75,14 +79,16 @@ pub(crate) struct Begin {
 impl Publisher {
     /// Begins a stream. Those without a resolution are sound for the others.
     pub(crate) fn new(name: &str, tag: u64, renditions: Vec<Begin>) -> Self {
+        let independent = renditions.iter().all(|begin| begin.independent);
         let all = renditions.iter().map(|begin| &begin.variant);
-        let (mut pictures, sound): (Vec<_>, Vec<_>) =
-            all.cloned().partition(|variant| variant.resolution.is_some());
+        let (mut pictures, sound): (Vec<_>, Vec<_>) = all
+            .cloned()
+            .partition(|variant| variant.resolution.is_some());
         pictures.sort_by_key(|variant| std::cmp::Reverse(variant.peak));
         let master = if pictures.is_empty() {
-            playlist::write_master(&sound, None)
+            playlist::write_master(&sound, None, independent)
         } else {
-            playlist::write_master(&pictures, sound.first())
+            playlist::write_master(&pictures, sound.first(), independent)
         };
         let (timelines, renditions) = renditions
             .into_iter()
@@ -117,7 +123,11 @@ impl Publisher {
     pub(crate) fn publish(&mut self) {
         let renditions = &self.stream.renditions;
         for (index, (rendition, timeline)) in renditions.iter().zip(&self.timelines).enumerate() {
-            let others = renditions.iter().zip(&self.timelines).enumerate().filter(|(other, _)| *other != index);
+            let others = renditions
+                .iter()
+                .zip(&self.timelines)
+                .enumerate()
+                .filter(|(other, _)| *other != index);
             let reports: Vec<Report> = others
                 .filter_map(|(_, (rendition, timeline))| {
                     Some(Report {
@@ -126,7 +136,8 @@ impl Publisher {
                     })
                 })
                 .collect();
-            let (playlist, delta) = playlist::write_media(timeline, rendition.independent, &reports);
+            let (playlist, delta) =
+                playlist::write_media(timeline, rendition.independent, &reports);
             rendition.view.send_replace(Arc::new(View {
                 timeline: timeline.clone(),
                 playlist: playlist.into(),
@@ -142,11 +153,20 @@ pub(crate) struct Streams(Arc<RwLock<BTreeMap<String, Arc<Stream>>>>);
 
 impl Streams {
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Stream>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Stream>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Shows a stream, in place of one of the same name.
@@ -158,7 +178,10 @@ impl Streams {
     /// Takes a stream away, unless another one has come under its name.
     pub(crate) fn hide(&self, stream: &Arc<Stream>) {
         let mut streams = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if streams.get(&stream.name).is_some_and(|shown| Arc::ptr_eq(shown, stream)) {
+        if streams
+            .get(&stream.name)
+            .is_some_and(|shown| Arc::ptr_eq(shown, stream))
+        {
             streams.remove(&stream.name);
         }
     }
@@ -167,5 +190,7 @@ impl Streams {
 /// Whether a name may stand in a URL and a label as it is: 1 to 64 letters, digits, `-`, `_`.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

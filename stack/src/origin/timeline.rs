@@ -37,14 +37,28 @@ pub(crate) struct Segment {
     pub(crate) complete: bool,
 }
 
+impl Part {
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+}
+
 impl Segment {
     pub(crate) fn duration(&self) -> Duration {
         self.parts.iter().map(|part| part.duration).sum()
     }
 
+    fn len(&self) -> usize {
+        self.parts.iter().map(Part::len).sum()
+    }
+
     /// All of its bytes.
     pub(crate) fn chunks(&self) -> Chunks {
-        self.parts.iter().flat_map(|part| part.chunks.iter().cloned()).collect()
+        self.parts
+            .iter()
+            .flat_map(|part| part.chunks.iter().cloned())
+            .collect()
     }
 }
 
@@ -74,6 +88,8 @@ pub(crate) struct Shape {
     pub(crate) part_target: Duration,
     /// How much is listed.
     pub(crate) window: Duration,
+    /// How much is kept at most, in bytes, give or take one part.
+    pub(crate) bytes: usize,
 }
 
 /// The segments of a rendition. Clones are cheap: segments are shared.
@@ -87,6 +103,8 @@ pub(crate) struct Timeline {
     gone: u64,
     /// Length of the ring; the window and as much again, for what a client may still ask for.
     kept: Duration,
+    /// Bytes in the ring.
+    bytes: usize,
     ended: bool,
 }
 
@@ -100,6 +118,7 @@ impl Timeline {
             next_msn: msn,
             gone: 0,
             kept: Duration::ZERO,
+            bytes: 0,
             ended: false,
         }
     }
@@ -151,9 +170,13 @@ impl Timeline {
         let Some(open) = self.segments.back_mut().filter(|segment| !segment.complete) else {
             return Err(part);
         };
-        if open.parts.len() >= MOST_PARTS || (!open.parts.is_empty() && open.duration() + part.duration > most) {
+        let full = open.parts.len() >= MOST_PARTS
+            || open.duration() + part.duration > most
+            || open.len() + part.len() > self.shape.bytes / 2;
+        if full && !open.parts.is_empty() {
             return Err(part);
         }
+        self.bytes += part.len();
         self.shape.part_target = self.shape.part_target.max(part.duration);
         self.kept += part.duration;
         Arc::make_mut(open).parts.push(part);
@@ -181,9 +204,13 @@ impl Timeline {
 
     /// Forgets all segments; the next one will be number `msn`, and does not join on.
     pub(crate) fn jump(&mut self, msn: u64) {
-        self.gone += 1 + self.segments.iter().filter(|segment| segment.discontinuity).count() as u64;
+        self.gone += 1 + self
+            .segments
+            .iter()
+            .filter(|segment| segment.discontinuity)
+            .count() as u64;
         self.segments.clear();
-        self.kept = Duration::ZERO;
+        (self.kept, self.bytes) = (Duration::ZERO, 0);
         self.next_msn = msn.max(self.next_msn);
     }
 
@@ -209,9 +236,16 @@ impl Timeline {
 
     /// The last part there is.
     pub(crate) fn last(&self) -> Option<Edge> {
-        let last = self.segments.iter().rev().find(|segment| !segment.parts.is_empty())?;
+        let last = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| !segment.parts.is_empty())?;
         let part = last.parts.len() as u32 - 1;
-        Some(Edge { msn: last.msn, part })
+        Some(Edge {
+            msn: last.msn,
+            part,
+        })
     }
 
     /// The part that a client is told to ask for: the next one, of the next segment if the open
@@ -220,9 +254,10 @@ impl Timeline {
         let edge = self.edge();
         let before = edge.msn.checked_sub(1).and_then(|msn| self.find(msn));
         match before {
-            Some(before) if edge.part > 0 && before.parts.len() == edge.part as usize => {
-                Edge { msn: edge.msn + 1, part: 0 }
-            }
+            Some(before) if edge.part > 0 && before.parts.len() == edge.part as usize => Edge {
+                msn: edge.msn + 1,
+                part: 0,
+            },
             _ => edge,
         }
     }
@@ -235,10 +270,25 @@ impl Timeline {
         }
         let edge = self.edge();
         let wanted = match part {
-            None => Edge { msn: msn.saturating_add(1), part: 0 },
+            None => Edge {
+                msn: msn.saturating_add(1),
+                part: 0,
+            },
             Some(part) => {
-                let behind = self.find(msn).is_some_and(|found| found.complete && part as usize >= found.parts.len());
-                if behind { Edge { msn: msn + 1, part: 1 } } else { Edge { msn, part: part.saturating_add(1) } }
+                let behind = self
+                    .find(msn)
+                    .is_some_and(|found| found.complete && part as usize >= found.parts.len());
+                if behind {
+                    Edge {
+                        msn: msn + 1,
+                        part: 1,
+                    }
+                } else {
+                    Edge {
+                        msn,
+                        part: part.saturating_add(1),
+                    }
+                }
             }
         };
         if wanted <= edge {
@@ -247,7 +297,9 @@ impl Timeline {
         // "If the client requests a Media Sequence Number greater than the last plus two": an open
         // segment is not yet a last one.
         let last = edge.msn.saturating_sub(1);
-        let ahead = part.unwrap_or(0).saturating_sub(if msn == edge.msn { edge.part } else { 0 });
+        let ahead = part
+            .unwrap_or(0)
+            .saturating_sub(if msn == edge.msn { edge.part } else { 0 });
         if msn > last.saturating_add(2) || (part.is_some() && ahead > self.part_limit()) {
             return Reach::TooFar;
         }
@@ -258,7 +310,11 @@ impl Timeline {
     /// point into a segment that has not begun.
     fn part_limit(&self) -> u32 {
         let target = self.shape.part_target.as_secs_f64();
-        if target >= 1.0 { 3 } else { (3.0 / target.max(0.001)).ceil() as u32 }
+        if target >= 1.0 {
+            3
+        } else {
+            (3.0 / target.max(0.001)).ceil() as u32
+        }
     }
 
     /// A segment that is still kept.
@@ -282,8 +338,16 @@ impl Timeline {
             })
             .count();
         let hidden = self.segments.len() - listed;
-        let passed = self.segments.iter().take(hidden).filter(|segment| segment.discontinuity).count();
-        (self.segments.iter().skip(hidden).map(|segment| &**segment), self.gone + passed as u64)
+        let passed = self
+            .segments
+            .iter()
+            .take(hidden)
+            .filter(|segment| segment.discontinuity)
+            .count();
+        (
+            self.segments.iter().skip(hidden).map(|segment| &**segment),
+            self.gone + passed as u64,
+        )
     }
 
     fn drop_old(&mut self) {
@@ -291,14 +355,20 @@ impl Timeline {
         // longest playlist after it has left the playlist.
         let most = self.shape.window * 2 + self.shape.target * 2;
         while let Some(first) = self.segments.front()
-            && self.kept > most
+            && (self.kept > most || self.bytes > self.shape.bytes)
         {
             self.kept = self.kept.saturating_sub(first.duration());
+            self.bytes = self.bytes.saturating_sub(first.len());
             self.gone += u64::from(first.discontinuity);
             self.segments.pop_front();
         }
         let oldest = self.segments.front().map_or(0, |first| first.init);
-        while self.inits.len() > 1 && self.inits.front().is_some_and(|(number, _)| *number < oldest) {
+        while self.inits.len() > 1
+            && self
+                .inits
+                .front()
+                .is_some_and(|(number, _)| *number < oldest)
+        {
             self.inits.pop_front();
         }
     }
@@ -308,10 +378,11 @@ impl Timeline {
 mod tests {
     use super::*;
 
-    pub(crate) const SHAPE: Shape = Shape {
+    const SHAPE: Shape = Shape {
         target: Duration::from_secs(2),
         part_target: Duration::from_millis(200),
         window: Duration::from_secs(12),
+        bytes: 1 << 20,
     };
 
     fn part() -> Part {
@@ -374,6 +445,27 @@ mod tests {
         // What has just left the playlist can still be had.
         assert_eq!(timeline.find(1090).unwrap().chunks().len(), 40);
         assert!(timeline.find(1000).is_none());
+    }
+
+    #[test]
+    fn the_ring_is_bounded_in_bytes_too() {
+        let mut timeline = timeline(0, 0);
+        let part = || Part {
+            chunks: Arc::new([Bytes::from_static(&[0; 300_000])]),
+            duration: Duration::from_millis(1),
+            independent: true,
+        };
+        for _ in 0..100 {
+            if let Err(part) = timeline.push(part()) {
+                timeline.begin(0, false);
+                timeline.push(part).unwrap();
+            }
+            let kept: usize = timeline.segments.iter().map(|segment| segment.len()).sum();
+            assert!(
+                kept <= SHAPE.bytes + 300_000 && kept == timeline.bytes,
+                "{kept}"
+            );
+        }
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub(crate) fn acceptor(source: &Source) -> Result<TlsAcceptor> {
 }
 
 fn read(cert: &Path, key: &Path) -> Result<Identity> {
-    let wrong = |what: &str, path: &Path| format!("cannot read the {what} in {} (PEM)", path.display());
+    let wrong =
+        |what: &str, path: &Path| format!("cannot read the {what} in {} (PEM)", path.display());
     let chain = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| wrong("certificate", cert))?;
@@ -52,6 +53,7 @@ fn read(cert: &Path, key: &Path) -> Result<Identity> {
 
 fn make(names: &[String]) -> Result<Identity> {
     let made = rcgen::generate_simple_self_signed(names).context("making a certificate")?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let key =
+        PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
     Ok((vec![made.cert.der().clone()], key))
 }

@@ -63,7 +63,11 @@ pub(crate) struct Times {
 /// # Errors
 /// If there is none that can be played.
 pub(crate) fn read(moov: &Moov) -> Result<Vec<Track>, Fault> {
-    let mut tracks = moov.trak.iter().filter_map(|trak| track(moov, trak)).collect::<Vec<_>>();
+    let mut tracks = moov
+        .trak
+        .iter()
+        .filter_map(|trak| track(moov, trak))
+        .collect::<Vec<_>>();
     if tracks.is_empty() {
         return Err(Fault::NoTrack("neither video nor audio"));
     }
@@ -89,7 +93,11 @@ fn track(moov: &Moov, trak: &Trak) -> Option<Track> {
         return None;
     };
     let id = trak.tkhd.track_id;
-    let defaults = moov.mvex.iter().flat_map(|mvex| &mvex.trex).find(|trex| trex.track_id == id);
+    let defaults = moov
+        .mvex
+        .iter()
+        .flat_map(|mvex| &mvex.trex)
+        .find(|trex| trex.track_id == id);
     Some(Track {
         id,
         kind,
@@ -104,7 +112,13 @@ fn channels(codec: &Codec) -> Option<u16> {
     let Codec::Mp4a(mp4a) = codec else {
         return None;
     };
-    let config = mp4a.esds.es_desc.dec_config.dec_specific.as_ref()?.chan_conf;
+    let config = mp4a
+        .esds
+        .es_desc
+        .dec_config
+        .dec_specific
+        .as_ref()?
+        .chan_conf;
     (1..=6).contains(&config).then_some(config.into())
 }
 
@@ -113,12 +127,17 @@ fn codec_name(codec: &Codec) -> Option<String> {
     match codec {
         Codec::Avc1(avc1) => Some(format!(
             "avc1.{:02x}{:02x}{:02x}",
-            avc1.avcc.avc_profile_indication, avc1.avcc.profile_compatibility, avc1.avcc.avc_level_indication
+            avc1.avcc.avc_profile_indication,
+            avc1.avcc.profile_compatibility,
+            avc1.avcc.avc_level_indication
         )),
         Codec::Mp4a(mp4a) => {
             let config = &mp4a.esds.es_desc.dec_config;
             let profile = config.dec_specific.as_ref()?.profile;
-            Some(format!("mp4a.{:02x}.{profile}", config.object_type_indication))
+            Some(format!(
+                "mp4a.{:02x}.{profile}",
+                config.object_type_indication
+            ))
         }
         Codec::Opus(_) => Some("opus".to_owned()),
         Codec::Flac(_) => Some("fLaC".to_owned()),
@@ -144,20 +163,30 @@ impl Track {
     /// The samples of a part, one by one. Only for files that are trusted to be finite: the count
     /// in a hostile `trun` may be huge.
     pub(crate) fn samples<'a>(&'a self, traf: &'a Traf) -> impl Iterator<Item = Sample> + 'a {
-        traf.trun.iter().flat_map(|trun| trun.samples.iter()).map(|entry| Sample {
-            duration: entry.duration.unwrap_or(self.default_duration(traf)),
-            size: entry.size.or(traf.tfhd.default_sample_size).unwrap_or(self.defaults.default_sample_size),
-            flags: entry.flags.unwrap_or(self.default_flags(traf)),
-            cts: entry.cts,
-        })
+        traf.trun
+            .iter()
+            .flat_map(|trun| trun.samples.iter())
+            .map(|entry| Sample {
+                duration: entry.duration.unwrap_or(self.default_duration(traf)),
+                size: entry
+                    .size
+                    .or(traf.tfhd.default_sample_size)
+                    .unwrap_or(self.defaults.default_sample_size),
+                flags: entry.flags.unwrap_or(self.default_flags(traf)),
+                cts: entry.cts,
+            })
     }
 
     fn default_duration(&self, traf: &Traf) -> u32 {
-        traf.tfhd.default_sample_duration.unwrap_or(self.defaults.default_sample_duration)
+        traf.tfhd
+            .default_sample_duration
+            .unwrap_or(self.defaults.default_sample_duration)
     }
 
     fn default_flags(&self, traf: &Traf) -> u32 {
-        traf.tfhd.default_sample_flags.unwrap_or(self.defaults.default_sample_flags)
+        traf.tfhd
+            .default_sample_flags
+            .unwrap_or(self.defaults.default_sample_flags)
     }
 
     /// When a fragment plays; nothing where it has no samples of this track.
@@ -168,14 +197,23 @@ impl Track {
         let Some(traf) = self.part(moof) else {
             return Ok(None);
         };
-        let decode = traf.tfdt.as_ref().ok_or(Fault::BadTimes("no tfdt"))?.base_media_decode_time;
+        let decode = traf
+            .tfdt
+            .as_ref()
+            .ok_or(Fault::BadTimes("no tfdt"))?
+            .base_media_decode_time;
         let default = u64::from(self.default_duration(traf));
         let mut duration = 0u64;
         for trun in &traf.trun {
             let sum = match &trun.samples {
-                mp4_atom::TrunSamples::Inherited { count, .. } => default.checked_mul(u64::from(*count)),
+                mp4_atom::TrunSamples::Inherited { count, .. } => {
+                    default.checked_mul(u64::from(*count))
+                }
                 mp4_atom::TrunSamples::Explicit(entries) => Some(
-                    entries.iter().map(|entry| entry.duration.map_or(default, u64::from)).sum(),
+                    entries
+                        .iter()
+                        .map(|entry| entry.duration.map_or(default, u64::from))
+                        .sum(),
                 ),
             };
             let sum = sum.and_then(|sum| duration.checked_add(sum));
@@ -208,4 +246,3 @@ pub(crate) fn codecs(tracks: &[Track]) -> Option<String> {
     let names: Option<Vec<&str>> = tracks.iter().map(|track| track.codec.as_deref()).collect();
     names.map(|names| names.join(","))
 }
-

@@ -35,6 +35,8 @@ pub(crate) struct Feed {
     name: String,
     clock: Clock,
     window: Duration,
+    /// Most bytes that are kept.
+    bytes: usize,
     tag: u64,
     /// Counts encoders, to tell one coming back from another.
     turn: u64,
@@ -54,7 +56,10 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 enum Stage {
     Learning(Vec<(Part, u64)>),
-    Live { publisher: Publisher, segment: Duration },
+    Live {
+        publisher: Publisher,
+        segment: Duration,
+    },
     Ended,
 }
 
@@ -67,11 +72,12 @@ pub(crate) struct Taken {
 }
 
 impl Feed {
-    pub(crate) fn new(name: &str, clock: Clock, window: Duration) -> Self {
+    pub(crate) fn new(name: &str, clock: Clock, window: Duration, bytes: usize) -> Self {
         Self {
             name: name.to_owned(),
             clock,
             window,
+            bytes,
             tag: clock.now_ms(),
             turn: 0,
             init: None,
@@ -101,7 +107,8 @@ impl Feed {
 
     /// Ends the stream; gives it if it was ever shown.
     pub(crate) fn end(&mut self) -> Option<Arc<Stream>> {
-        let Stage::Live { mut publisher, .. } = std::mem::replace(&mut self.stage, Stage::Ended) else {
+        let Stage::Live { mut publisher, .. } = std::mem::replace(&mut self.stage, Stage::Ended)
+        else {
             return None;
         };
         publisher.timelines.iter_mut().for_each(Timeline::end);
@@ -117,10 +124,11 @@ impl Feed {
         match piece {
             Piece::Init(bytes, moov) => {
                 self.tracks = track::read(&moov)?;
-                let tracks: Vec<String> = self.tracks.iter().map(Track::describe).collect();
-                tracing::info!(stream = self.name, tracks = tracks.join(" + "), "initialization segment");
                 if let Stage::Live { publisher, .. } = &mut self.stage {
-                    publisher.timelines.iter_mut().for_each(|timeline| timeline.set_init(bytes.clone()));
+                    publisher
+                        .timelines
+                        .iter_mut()
+                        .for_each(|timeline| timeline.set_init(bytes.clone()));
                     if self.expected.take().is_some() {
                         metrics.broke("new_init");
                     }
@@ -136,9 +144,17 @@ impl Feed {
     }
 
     fn take_fragment(&mut self, fragment: Fragment, metrics: &Ingests) -> Result<Taken, Fault> {
-        let lead = self.tracks.first().filter(|_| self.init.is_some()).ok_or(Fault::NoInit)?;
+        let lead = self
+            .tracks
+            .first()
+            .filter(|_| self.init.is_some())
+            .ok_or(Fault::NoInit)?;
         let (scale, times) = (u64::from(lead.timescale), lead.times(&fragment.moof)?);
         self.pending.push(fragment.bytes);
+        // Before a first segment is shown there is no ring that drops what is old.
+        if self.unshown() > self.bytes / 2 {
+            return Err(Fault::TooMuch(self.bytes));
+        }
         let Some(times) = times else {
             if self.pending.len() > MOST_WITHOUT_LEAD {
                 return Err(Fault::BadTimes("fragments without the lead track"));
@@ -156,7 +172,19 @@ impl Feed {
         self.expected = Some(times.decode + times.duration);
         let start_ms = self.place(times.decode, part.duration, scale);
         let begun = self.publish(part, start_ms);
-        Ok(Taken { fragment: true, begun })
+        Ok(Taken {
+            fragment: true,
+            begun,
+        })
+    }
+
+    /// Bytes that are kept outside of the ring.
+    fn unshown(&self) -> usize {
+        let learnt = match &self.stage {
+            Stage::Learning(parts) => parts.iter().map(|(part, _)| part.len()).sum(),
+            Stage::Live { .. } | Stage::Ended => 0,
+        };
+        learnt + self.pending.iter().map(Bytes::len).sum::<usize>()
     }
 
     fn check_join(&mut self, times: Times, scale: u64, metrics: &Ingests) {
@@ -171,7 +199,6 @@ impl Feed {
             return;
         };
         metrics.broke(why);
-        tracing::warn!(stream = self.name, why, "fragments do not join on");
         self.broken = true;
         self.anchor_ms = None;
     }
@@ -180,7 +207,9 @@ impl Feed {
     fn place(&mut self, decode: u64, duration: Duration, scale: u64) -> u64 {
         let media_ms = i128::from(decode) * 1000 / i128::from(scale);
         let now_ms = i128::from(self.clock.now_ms());
-        let anchor = *self.anchor_ms.get_or_insert(now_ms - duration.as_millis() as i128 - media_ms);
+        let anchor = *self
+            .anchor_ms
+            .get_or_insert(now_ms - duration.as_millis() as i128 - media_ms);
         u64::try_from(anchor + media_ms).unwrap_or(0)
     }
 
@@ -188,7 +217,8 @@ impl Feed {
         match &mut self.stage {
             Stage::Learning(parts) => {
                 let learnt: Duration = parts.iter().map(|(part, _)| part.duration).sum();
-                let whole = part.independent && learnt >= SHORTEST || learnt + part.duration > LONGEST;
+                let whole =
+                    part.independent && learnt >= SHORTEST || learnt + part.duration > LONGEST;
                 if !whole {
                     // Nobody could begin to decode in the middle of a group of pictures.
                     if !parts.is_empty() || part.independent {
@@ -200,12 +230,28 @@ impl Feed {
                 let mut publisher = self.begin(&parts, learnt);
                 let stream = Arc::clone(&publisher.stream);
                 add(&mut publisher, learnt, part, start_ms, false);
+                let tracks: Vec<String> = self.tracks.iter().map(Track::describe).collect();
+                tracing::info!(
+                    stream = self.name,
+                    tracks = tracks.join(" + "),
+                    ?learnt,
+                    "a stream is shown"
+                );
                 self.broken = false;
-                self.stage = Stage::Live { publisher, segment: learnt };
+                self.stage = Stage::Live {
+                    publisher,
+                    segment: learnt,
+                };
                 Some(stream)
             }
             Stage::Live { publisher, segment } => {
-                add(publisher, *segment, part, start_ms, std::mem::take(&mut self.broken));
+                add(
+                    publisher,
+                    *segment,
+                    part,
+                    start_ms,
+                    std::mem::take(&mut self.broken),
+                );
                 None
             }
             Stage::Ended => None,
@@ -213,11 +259,16 @@ impl Feed {
     }
 
     fn begin(&self, parts: &[(Part, u64)], learnt: Duration) -> Publisher {
-        let longest = parts.iter().map(|(part, _)| part.duration).max().unwrap_or(learnt);
+        let longest = parts
+            .iter()
+            .map(|(part, _)| part.duration)
+            .max()
+            .unwrap_or(learnt);
         let shape = Shape {
             target: Duration::from_secs(learnt.as_secs_f64().ceil().max(1.0) as u64),
             part_target: longest,
             window: self.window,
+            bytes: self.bytes,
         };
         // Numbers go with the time, so that a stream that is begun anew does not run back.
         let msn = self.clock.now_ms() / 1000;
@@ -226,7 +277,7 @@ impl Feed {
         timeline.begin(parts.first().map_or(0, |(_, start_ms)| *start_ms), false);
         let mut bytes = 0;
         for (part, _) in parts {
-            bytes += part.chunks.iter().map(Bytes::len).sum::<usize>() as u64;
+            bytes += part.len() as u64;
             if timeline.push(part.clone()).is_err() {
                 break;
             }
@@ -288,7 +339,11 @@ fn add(publisher: &mut Publisher, segment: Duration, part: Part, start_ms: u64, 
 
 /// Whether one more part would make the open segment longer than it may be.
 fn part_fills(timeline: &Timeline) -> bool {
-    let Shape { target, part_target, .. } = *timeline.shape();
+    let Shape {
+        target,
+        part_target,
+        ..
+    } = *timeline.shape();
     timeline.open_duration() + part_target > target
 }
 
