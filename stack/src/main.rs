@@ -78,7 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Game(args) => daemon::run("game", &config, game::run(args, config.game.clone())),
         Command::Arena(args) => daemon::run("arena", &config, game::arena::run(args, config.game.clone())),
         Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
-        Command::Link(args) => link::run(&args),
+        Command::Link(args) => link::run(args),
         Command::Scenario(args) => scenario::run(&args),
         Command::Config => {
             print!("{}", config.to_toml()?);
