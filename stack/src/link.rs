@@ -33,6 +33,9 @@ use impairment::Impairment;
 use network::Network;
 use topology::Topology;
 
+use crate::up::directory::Directory;
+use crate::up::stop::Stop;
+
 /// Arguments of `weir-stack link`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -126,27 +129,37 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 fn up(file: &Path, seed: u64) -> Result<ExitCode> {
     crate::log::start(&crate::log::Config::default());
     let topology = Topology::load(file)?;
-    let stop = crate::up::stop::Stop::new()?;
-    let directory = crate::up::directory::Directory::make("link")?;
+    let stop = Stop::new()?;
+    let directory = Directory::make("link")?;
     let network = Network::raise(&topology, seed, directory.path())?;
     let socket = directory.path().join("control.sock");
     let listener = UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
     let mut addresses = vec![("control".to_owned(), socket.display().to_string())];
     addresses.extend(network.nodes().iter().map(|(node, name)| (format!("namespace.{node}"), name.clone())));
-    let network = Arc::new(Mutex::new(network));
+    // Taken out at the end: the thread that answers has no end.
+    let network = Arc::new(Mutex::new(Some(network)));
     let shared = Arc::clone(&network);
     thread::spawn(move || control::serve(&listener, |request| answer(&shared, request)));
     let addresses: Vec<(&str, String)> = addresses.iter().map(|(key, at)| (key.as_str(), at.clone())).collect();
     crate::daemon::ready("link", &addresses);
-    while !stop.asked() {
-        network.lock().unwrap_or_else(PoisonError::into_inner).check()?;
-        thread::sleep(Duration::from_millis(100));
-    }
-    Ok(ExitCode::SUCCESS)
+    let result = watch(&network, &stop);
+    drop(network.lock().unwrap_or_else(PoisonError::into_inner).take());
+    result.map(|()| ExitCode::SUCCESS)
 }
 
-fn answer(network: &Mutex<Network>, request: Request) -> Result<Value> {
+fn watch(network: &Mutex<Option<Network>>, stop: &Stop) -> Result<()> {
+    while !stop.asked() {
+        if let Some(network) = network.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            network.check()?;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn answer(network: &Mutex<Option<Network>>, request: Request) -> Result<Value> {
     let mut network = network.lock().unwrap_or_else(PoisonError::into_inner);
+    let network = network.as_mut().context("the network is being taken away")?;
     match request {
         Request::Change(change) => {
             let link = change.link.as_deref().context("the change names no link")?;

@@ -49,7 +49,11 @@ pub(crate) fn clear() -> usize {
 /// Ends what runs in a namespace, then takes it away.
 pub(crate) fn remove_namespace(name: &str) -> Result<()> {
     end(&namespace::processes(name));
-    if namespace::exists(name) { namespace::delete(name) } else { Ok(()) }
+    match namespace::delete(name) {
+        // Another run may clear away the same at the same time.
+        Err(error) if namespace::exists(name) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Ends what runs in a cgroup, then takes it away.

@@ -105,6 +105,9 @@ impl Network {
         if let Some(relay) = &self.wires[wire].relay {
             ask(&relay.socket, &Request::Change(change))?;
         } else {
+            for impairment in &after {
+                impairment.check_veth()?;
+            }
             self.shape(&self.wires[wire].link, &after)?;
         }
         let [forward, backward] = after;

@@ -70,8 +70,8 @@ impl Schedule {
         let mut round_start = u128::from(start_ns) / round * round;
         let mut at = u128::from(start_ns) % round;
         if left > self.per_round {
-            // Whole rounds at once; the last part is walked below.
-            let rounds = left / self.per_round;
+            // Whole rounds at once. The last bit is walked to below, as a hole may follow it.
+            let rounds = (left - 1) / self.per_round;
             round_start += rounds * round;
             left -= rounds * self.per_round;
         }
