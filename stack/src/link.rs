@@ -127,7 +127,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn up(file: &Path, seed: u64) -> Result<ExitCode> {
-    crate::log::start(&crate::log::Config::default());
+    let _log = crate::log::start("link", &crate::log::Config::default())?;
     let topology = Topology::load(file)?;
     let stop = Stop::new()?;
     let directory = Directory::make("link")?;

@@ -64,7 +64,9 @@ impl Name {
 }
 
 pub(crate) fn run(args: &Args, config: &Config, file: Option<&Path>) -> Result<ExitCode> {
-    crate::log::start(&config.log);
+    // Spans are the services' own business, and their exporter needs a run time that is not here.
+    let log = crate::log::Config { traces: String::new(), ..config.log.clone() };
+    let _log = crate::log::start("up", &log)?;
     let stop = Stop::new()?;
     crate::link::leftover::clear();
     let directory = Directory::make("up")?;
