@@ -85,7 +85,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         ),
         Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
         Command::Link(args) => link::run(args),
-        Command::Scenario(args) => scenario::run(&args),
+        Command::Scenario(args) => scenario::run(args),
         Command::Config => {
             print!("{}", config.to_toml()?);
             Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! Whether a service answers `GET /healthz` with 200: plain HTTP/1.1, no redirects, bounded in
+//! What a service says of itself: `GET /healthz` and `GET /metrics` by plain HTTP/1.0, bounded in
 //! time and size.
 
 use std::io::{Read as _, Write as _};
@@ -11,11 +11,20 @@ use super::service::Addresses;
 use crate::link::namespace::inside;
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Enough for the first line of an answer.
-const MOST_BYTES: u64 = 64;
+/// A longer answer is cut.
+const MOST_BYTES: u64 = 16 << 20;
 
-/// Asks at each address until one says it is well; those named for it first.
+/// Asks at each address whether it is well, until one says so.
 pub(crate) fn check(addresses: &Addresses, namespace: Option<&str>) -> Result<()> {
+    get(addresses, namespace, "/healthz").map(|_| ())
+}
+
+/// Its Prometheus metrics, as it prints them.
+pub(crate) fn metrics(addresses: &Addresses, namespace: Option<&str>) -> Result<String> {
+    get(addresses, namespace, "/metrics")
+}
+
+fn get(addresses: &Addresses, namespace: Option<&str>, path: &str) -> Result<String> {
     let mut keys: Vec<&String> = addresses.keys().collect();
     keys.sort_by_key(|key| match key.as_str() {
         "health" | "healthz" => 0,
@@ -27,31 +36,33 @@ pub(crate) fn check(addresses: &Addresses, namespace: Option<&str>) -> Result<()
     for key in keys {
         let authority = authority(&addresses[key]);
         let result = match namespace {
-            Some(namespace) => inside(namespace, || ask(authority)),
-            None => ask(authority),
+            Some(namespace) => inside(namespace, || ask(authority, path)),
+            None => ask(authority, path),
         };
         match result {
-            Ok(()) => return Ok(()),
+            Ok(body) => return Ok(body),
             Err(error) => refused.push(format!("{authority}: {error:#}")),
         }
     }
-    bail!("no address answers GET /healthz with 200: {}", refused.join("; "))
+    bail!("no address answers GET {path} with 200: {}", refused.join("; "))
 }
 
-fn ask(authority: &str) -> Result<()> {
+fn ask(authority: &str, path: &str) -> Result<String> {
     let address = authority.to_socket_addrs().context("no address")?.next().context("no address")?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /healthz HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
-    let mut head = Vec::new();
-    stream.take(MOST_BYTES).read_to_end(&mut head)?;
-    let head = String::from_utf8_lossy(&head);
+    // HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MOST_BYTES).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
     let line = head.lines().next().unwrap_or_default();
-    if !line.starts_with("HTTP/1.1 200") {
+    if line.split(' ').nth(1) != Some("200") {
         bail!("it answers {line:?}");
     }
-    Ok(())
+    Ok(body.to_owned())
 }
 
 /// `host:port` of an address that may be a URL.

@@ -111,6 +111,11 @@ impl Service {
         &self.plan.name
     }
 
+    /// Where it runs; none: on the host.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.plan.namespace.as_deref()
+    }
+
     /// Where it said that it is.
     pub(crate) fn addresses(&self) -> &Addresses {
         &self.addresses
