@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, config: &Config, file: Option<&Path>) -> Result<E
 fn start(services: &mut Vec<Service>, args: &Args, file: Option<&Path>, directory: &Directory, stop: &Stop) -> Result<()> {
     for name in &args.only {
         let command = name.command(directory, file)?;
-        let plan = Plan { name: name.as_str().to_owned(), command, namespace: None, log: None };
+        let plan = Plan { name: name.as_str().to_owned(), command, namespace: None, log: None, output: None };
         services.push(Service::start(plan)?);
     }
     let mut all = Vec::new();

@@ -99,20 +99,39 @@ pub(crate) struct Crowd {
     /// Where; empty: on the host.
     #[serde(default)]
     pub(crate) node: String,
-    /// How many.
+    /// How they come and behave: the name of a scene, or a whole scene.
+    pub(crate) scene: Option<Scene>,
+    /// How many watch `stream`.
+    #[serde(default)]
     pub(crate) players: u32,
-    /// What they watch; empty: nothing.
+    /// How many write and read at `chat`.
+    #[serde(default)]
+    pub(crate) chatters: u32,
+    /// How many play at `game`.
+    #[serde(default)]
+    pub(crate) gamers: u32,
+    /// What is watched; empty: nothing.
     #[serde(default)]
     pub(crate) stream: String,
-    /// Where they write; empty: nowhere.
+    /// Where is written; empty: nowhere.
     #[serde(default)]
     pub(crate) chat: String,
-    /// Where they play; empty: nowhere.
+    /// Where is played; empty: nowhere.
     #[serde(default)]
     pub(crate) game: String,
     /// Further arguments.
     #[serde(default)]
     pub(crate) arguments: Vec<String>,
+}
+
+/// A scene by name or in full.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Scene {
+    /// One that comes with `crowd`, or a file.
+    Named(String),
+    /// As in such a file.
+    Whole(toml::Table),
 }
 
 impl Scenario {

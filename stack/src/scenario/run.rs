@@ -76,7 +76,7 @@ fn conduct(scenario: &Scenario, out: &Path, truth: &Truth, summary: &mut Summary
     let start = Instant::now();
     summary.started();
     let result = play(scenario, &mut stage, truth, start, stop);
-    summary.links(stage.last_words()?);
+    summary.sums(stage.last_words()?, stage.crowds());
     result
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::disk::Disk;
-use super::file::{Crowd, Scenario};
+use super::file::{Crowd, Scenario, Scene};
 use super::template::{Values, fill, fill_table};
 use crate::link::command;
 use crate::link::network::Network;
@@ -81,19 +81,32 @@ impl Stage {
     /// Lets a crowd in.
     pub(crate) fn admit(&mut self, crowd: &Crowd, scenario: &Scenario) -> Result<()> {
         let program = self.directory.program_as("weir-crowd")?;
-        let mut words = vec![program.display().to_string(), "crowd".to_owned()];
+        let mut words = vec![program.display().to_string(), "crowd".to_owned(), "--json".to_owned()];
         let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
-        flag("players", crowd.players.to_string());
+        for (name, count) in [("players", crowd.players), ("chatters", crowd.chatters), ("gamers", crowd.gamers)] {
+            flag(name, count.to_string());
+        }
         for (name, text) in [("stream", &crowd.stream), ("chat", &crowd.chat), ("game", &crowd.game)] {
             if !text.is_empty() {
                 flag(name, fill(text, &self.values)?);
+            }
+        }
+        match &crowd.scene {
+            None => {}
+            Some(Scene::Named(name)) => flag("scene", name.clone()),
+            Some(Scene::Whole(scene)) => {
+                let path = self.out.join(format!("scene-{}.toml", crowd.name));
+                std::fs::write(&path, toml::to_string_pretty(scene)?)
+                    .with_context(|| format!("writing {}", path.display()))?;
+                flag("scene", path.display().to_string());
             }
         }
         flag("seed", scenario.seed.to_string());
         flag("seconds", scenario.seconds.to_string());
         flag("truth", self.out.join(format!("crowd-{}.jsonl", crowd.name)).display().to_string());
         words.extend(self.fill(&crowd.arguments)?);
-        let plan = self.plan(&crowd.name, &crowd.node, words)?;
+        let mut plan = self.plan(&crowd.name, &crowd.node, words)?;
+        plan.output = Some(self.summary(&crowd.name));
         let mut process = Service::start(plan)?;
         if let Some(input) = process.take_input() {
             self.inputs.insert(crowd.name.clone(), input);
@@ -180,6 +193,17 @@ impl Stage {
         self.network.as_ref().map_or(Ok(json!({})), Network::counts)
     }
 
+    /// What each crowd summed up, as far as it did.
+    pub(crate) fn crowds(&self) -> Value {
+        let mut all = json!({});
+        for actor in &self.crowds {
+            let name = actor.process.name();
+            let text = std::fs::read(self.summary(name)).unwrap_or_default();
+            all[name] = serde_json::from_slice(&text).unwrap_or_default();
+        }
+        all
+    }
+
     fn actor(&mut self, name: &str) -> Result<&mut Actor> {
         let found = self.actors.iter_mut().find(|actor| actor.process.name() == name);
         found.with_context(|| format!("there is no service or program {name:?}"))
@@ -227,7 +251,11 @@ impl Stage {
             (None, node) => bail!("there is no network with a node {node:?}"),
         };
         let log = Some(self.out.join("logs").join(format!("{name}.log")));
-        Ok(Plan { name: name.to_owned(), command, namespace, log })
+        Ok(Plan { name: name.to_owned(), command, namespace, log, output: None })
+    }
+
+    fn summary(&self, crowd: &str) -> PathBuf {
+        self.out.join(format!("crowd-{crowd}.json"))
     }
 
     fn fill(&self, words: &[String]) -> Result<Vec<String>> {

@@ -16,6 +16,7 @@ pub(crate) struct Summary {
     seconds: f64,
     started: Option<Stamp>,
     links: Value,
+    crowds: Value,
     problems: Vec<String>,
 }
 
@@ -28,6 +29,7 @@ impl Summary {
             seconds: scenario.seconds,
             started: None,
             links: Value::Null,
+            crowds: Value::Null,
             problems: Vec::new(),
         }
     }
@@ -37,9 +39,9 @@ impl Summary {
         self.started = Some(Stamp::now());
     }
 
-    /// What links did.
-    pub(crate) fn links(&mut self, counts: Value) {
-        self.links = counts;
+    /// What links and crowds did.
+    pub(crate) fn sums(&mut self, links: Value, crowds: Value) {
+        (self.links, self.crowds) = (links, crowds);
     }
 
     /// Something did not go as written.
@@ -57,6 +59,7 @@ impl Summary {
             "ran_as_written": self.problems.is_empty(),
             "problems": self.problems,
             "links": self.links,
+            "crowds": self.crowds,
         });
         let path = out.join("summary.json");
         let text = serde_json::to_string_pretty(&summary).context("writing the summary")?;

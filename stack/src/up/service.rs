@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) namespace: Option<String>,
     /// Where its output goes, appended; none: standard error.
     pub(crate) log: Option<PathBuf>,
+    /// Where its standard output goes instead, written anew.
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// A running process.
@@ -240,9 +242,10 @@ impl Plan {
     /// Keeps what it prints and picks out the ready line.
     fn follow(&self, child: &mut Child) -> Result<Receiver<Addresses>> {
         let out = child.stdout.take().context("no output to follow")?;
-        let mut log: Box<dyn Write + Send> = match &self.log {
-            Some(_) => Box::new(self.open_log()?),
-            None => Box::new(std::io::stderr()),
+        let mut log: Box<dyn Write + Send> = match (&self.output, &self.log) {
+            (Some(path), _) => Box::new(File::create(path).with_context(|| format!("writing {}", path.display()))?),
+            (None, Some(_)) => Box::new(self.open_log()?),
+            (None, None) => Box::new(std::io::stderr()),
         };
         let (tell, ready) = channel();
         let follow = move || {

@@ -36,6 +36,8 @@ name = "viewers"
 node = "players"
 players = 3
 stream = "{origin.http}/x.m3u8"
+[crowd.scene.players]
+stay_s = 5
 
 [[fault]]
 at_s = 5
