@@ -1,5 +1,7 @@
 //! Rooms over WebSocket.
 
+pub(crate) mod protocol;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
