@@ -246,7 +246,8 @@ fn what_does_not_fit_while_redis_is_dead_is_refused_or_counted() {
     );
     running.wait_for("chat_storage_queue", 50);
     server.up();
-    running.wait_for("chat_stored_total", 51);
+    // The first may have been on its way still, and so have held a place.
+    running.wait_for("chat_stored_total", 50);
     let deadline = Instant::now() + PATIENCE;
     while running.metric("chat_storage_queue") > 0 {
         assert!(Instant::now() < deadline);
