@@ -21,6 +21,8 @@ use crate::up::stop::Stop;
 const LOOK: Duration = Duration::from_millis(20);
 /// How much longer than the scenario a crowd may take to say its sums.
 const GRACE: Duration = Duration::from_secs(30);
+/// A fault that comes later than this was not run as written.
+const LATE: Duration = Duration::from_millis(500);
 /// A crowd that ends sooner than this before the end has not done its part.
 const EARLY: Duration = Duration::from_millis(500);
 
@@ -87,6 +89,8 @@ fn play(scenario: &Scenario, stage: &mut Stage, truth: &Truth, start: Instant, s
     loop {
         ensure!(!stop.asked(), "told to stop after {:.1} s", start.elapsed().as_secs_f64());
         while let Some(cue) = cues.next_if(|cue| cue.at <= start.elapsed()) {
+            let late = start.elapsed().saturating_sub(cue.at);
+            ensure!(late < LATE, "fault {} comes {:.1} s late", cue.fault + 1, late.as_secs_f64());
             give(scenario, cue, stage, &mut undos, truth, stop)?;
         }
         let elapsed = start.elapsed();

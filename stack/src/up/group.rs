@@ -39,6 +39,11 @@ impl Group {
         Ok(Self { name, hierarchies, unified, old_cpu: None })
     }
 
+    /// One that holds nothing.
+    pub(crate) fn none() -> Self {
+        Self { name: String::new(), hierarchies: Hierarchies::default(), unified: None, old_cpu: None }
+    }
+
     /// Moves a process in; its later children follow.
     pub(crate) fn add(&self, pid: u32) -> Result<()> {
         for path in self.unified.iter().chain(&self.old_cpu) {

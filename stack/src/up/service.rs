@@ -67,6 +67,10 @@ impl Service {
     /// Starts it. Call on the thread that lives longest: when that ends, the process gets SIGTERM.
     pub(crate) fn start(plan: Plan) -> Result<Self> {
         let group = Group::make(&plan.name)?;
+        Self::start_in(group, plan)
+    }
+
+    fn start_in(group: Group, plan: Plan) -> Result<Self> {
         let mut command = match &plan.namespace {
             Some(name) => namespace::command(name, "setpriv"),
             None => Command::new("setpriv"),
@@ -167,11 +171,11 @@ impl Service {
         self.end(Signal::KILL)
     }
 
-    /// The same once more, after it has ended.
+    /// The same once more in the same cgroup, after it has ended.
     pub(crate) fn again(&mut self) -> Result<()> {
-        let plan = self.plan.clone();
-        let fresh = Self::start(plan)?;
-        *self = fresh;
+        // Taken along: dropped with what has ended, it would be gone for what is to come.
+        let group = std::mem::replace(&mut self.group, Group::none());
+        *self = Self::start_in(group, self.plan.clone())?;
         Ok(())
     }
 
