@@ -94,7 +94,8 @@ pub(crate) async fn serve(
 async fn replay(shared: &Shared, room: &Room, consumer: &Consumer, from: u64) -> u64 {
     let oldest_wanted = room.rev().saturating_sub(shared.config.replay as u64);
     let mut seen = from.max(oldest_wanted);
-    while room.rev().saturating_sub(seen) > shared.config.batch_items as u64 || seen < room.oldest() {
+    while room.rev().saturating_sub(seen) > shared.config.batch_items as u64 || seen < room.oldest()
+    {
         let items = match room.read(seen, shared.config.batch_items).await {
             Ok(items) if items.is_empty() => break,
             Ok(items) => items,
