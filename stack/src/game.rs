@@ -44,6 +44,7 @@ use service::Service;
     unreachable_pub,
     dead_code,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]
 pub(crate) mod proto {
@@ -92,6 +93,9 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
     let health = Health::default();
     let routes = daemon::router(registry, health.clone()).merge(show_arenas(Arc::clone(&fleet)));
     tokio::spawn(judge(Arc::clone(&fleet), config.arenas.processes, health));
+    // A player that comes as soon as this is said should find an arena; a broken one shows in /healthz.
+    let patience = config::ms(config.arenas.start_timeout_ms);
+    _ = tokio::time::timeout(patience, stop.run_until_cancelled(fleet.wait_healthy())).await;
     daemon::ready("game", &[("grpc", address(&grpc)?), ("http", address(&http)?)]);
 
     let serving = tokio::spawn(server.clone().serve(http, None, routes, stop.clone()));

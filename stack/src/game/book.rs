@@ -51,7 +51,7 @@ enum TicketState {
     /// Not in a match; active if `active_since_ms` says so.
     Waiting,
     /// In a proposal: frozen.
-    Proposed(MatchId),
+    Proposed,
     Assigned(MatchId, Box<Assignment>),
     Gone(GoneReason),
 }
@@ -181,7 +181,7 @@ impl Book {
                 self.active.insert(id);
                 Ok(())
             }
-            TicketState::Proposed(_) | TicketState::Assigned(..) => Err(Refused::Assigned),
+            TicketState::Proposed | TicketState::Assigned(..) => Err(Refused::Assigned),
             TicketState::Gone(_) => Err(Refused::Unknown),
         }
     }
@@ -193,7 +193,7 @@ impl Book {
                 self.end_ticket(now_ms, id, GoneReason::Cancelled, out);
                 Ok(())
             }
-            Some(TicketState::Proposed(_) | TicketState::Assigned(..)) => Err(Refused::Assigned),
+            Some(TicketState::Proposed | TicketState::Assigned(..)) => Err(Refused::Assigned),
             Some(TicketState::Gone(_)) | None => Err(Refused::Unknown),
         }
     }
@@ -235,7 +235,7 @@ impl Book {
             self.active.remove(ticket_id);
             if let Some(ticket) = self.tickets.get_mut(ticket_id) {
                 self.expiries.remove(&(ticket.expires_ms, *ticket_id));
-                ticket.state = TicketState::Proposed(id);
+                ticket.state = TicketState::Proposed;
                 proposal.members.push((*ticket_id, ticket.player.clone()));
                 proposal.waited_ms.push(now_ms.saturating_sub(ticket.active_since_ms.unwrap_or(now_ms)));
             }
@@ -390,7 +390,7 @@ impl Book {
             return (Some(Update::Gone(id, GoneReason::Unknown)), false);
         };
         match &ticket.state {
-            TicketState::Waiting | TicketState::Proposed(_) => (None, true),
+            TicketState::Waiting | TicketState::Proposed => (None, true),
             TicketState::Assigned(match_id, assignment) => {
                 let live = self.matches.get(match_id).is_some_and(|found| found.state == MatchState::Live);
                 (Some(Update::Assigned(id, (**assignment).clone())), live)

@@ -140,6 +140,11 @@ impl Desk {
         Ok(())
     }
 
+    /// Tickets in pools.
+    pub(crate) fn active(&self) -> usize {
+        self.inner().book.counts().0
+    }
+
     /// Players of a match, by slot.
     pub(crate) fn players(&self, id: MatchId) -> Vec<String> {
         self.inner().book.players(id)

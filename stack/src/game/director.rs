@@ -55,7 +55,8 @@ fn cycle(desk: &Desk, fleet: &Fleet, profiles: &[Profile], metrics: &Metrics) ->
     for profile in profiles {
         proposals.extend(desk.propose(profile, free - proposals.len()));
     }
-    if proposals.len() == free {
+    // With every room taken the match functions were not even asked how many matches there are.
+    if proposals.len() == free && desk.active() > 1 {
         metrics.cycles_short.inc();
         fleet.grow();
     }

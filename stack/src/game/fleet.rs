@@ -139,6 +139,13 @@ impl Fleet {
         self.slots().values().filter(|slot| slot.takes_matches()).count()
     }
 
+    /// Until all processes that always run take matches.
+    pub(crate) async fn wait_healthy(&self) {
+        while self.healthy() < self.config.processes {
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Starts another process if one is allowed.
     pub(crate) fn grow(&self) {
         self.grow.notify_one();
