@@ -1,5 +1,11 @@
 //! Players, chat users and gamers.
 
+mod abr;
+mod playback;
+mod player;
+mod playlist;
+mod track;
+
 use std::process::ExitCode;
 
 use anyhow::Result;

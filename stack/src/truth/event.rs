@@ -34,8 +34,6 @@ pub(crate) enum Event {
         local: String,
         /// Remote `address:port`.
         remote: String,
-        /// From the call of connect until it stood, name lookup included.
-        took_ms: f64,
     },
     /// First frame plays. Players only.
     Startup {
@@ -82,7 +80,8 @@ pub(crate) enum Event {
         /// What the player believes the network carries.
         estimate_bps: u64,
     },
-    /// A low-latency part came later than its own duration after it was asked for or could be had.
+    /// A low-latency part at the live edge came later, by more than its own duration, than the
+    /// session's quickest part would make it expected.
     LatePart {
         /// Media sequence number of its segment.
         segment: u64,
@@ -182,6 +181,10 @@ pub(crate) enum Event {
         stalls: u32,
         /// Rung switches.
         switches: u32,
+        /// Low-latency parts loaded at the live edge.
+        parts: u64,
+        /// How many of them were late, see `late_part`.
+        late_parts: u64,
         /// Body bytes received.
         bytes: u64,
         /// Messages handed to sockets.
