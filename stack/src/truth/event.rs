@@ -1,6 +1,6 @@
 //! The kinds of line in the truth. A field's doc comment is its documentation for readers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What happened; `kind` in the line is the variant's name in snake case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -163,9 +163,11 @@ pub(crate) enum Event {
     /// The client stops reading its sockets, on command or by scene (a decoy or a fault).
     StopReading,
     /// It reads again.
-    ReadAgain {
-        /// For how long it did not.
-        after_ms: f64,
+    ReadAgain,
+    /// Messages of a room that this session can never get: it was too slow, or away for too long.
+    Missed {
+        /// How many.
+        messages: u64,
     },
     /// A session ends with its sums.
     End {
@@ -213,7 +215,7 @@ pub(crate) enum Event {
 }
 
 /// The sort of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// Watches.
