@@ -6,6 +6,14 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod arena;
+pub(crate) mod protocol;
+
+/// The gRPC interface, generated from `proto/game.proto`: `matchmaker_client` for players and
+/// directors, `matchmaker_server` for the service.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+pub(crate) mod proto {
+    tonic::include_proto!("weir.game.v1");
+}
 
 /// Arguments of `weir-stack game`.
 #[derive(clap::Args)]

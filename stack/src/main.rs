@@ -72,11 +72,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let config = Config::load(cli.config.as_deref())?;
     match cli.command {
         Command::Up(args) => up::run(&args, &config, cli.config.as_deref()),
-        Command::Origin(args) => daemon::run("origin", &config, origin::run(args, config.origin.clone())),
+        Command::Origin(args) => {
+            daemon::run("origin", &config, origin::run(args, config.origin.clone()))
+        }
         Command::Media(args) => origin::media::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Chat(args) => daemon::run("chat", &config, chat::run(args, config.chat.clone())),
         Command::Game(args) => daemon::run("game", &config, game::run(args, config.game.clone())),
-        Command::Arena(args) => daemon::run("arena", &config, game::arena::run(args, config.game.clone())),
+        Command::Arena(args) => daemon::run(
+            "arena",
+            &config,
+            game::arena::run(args, config.game.clone()),
+        ),
         Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
         Command::Link(args) => link::run(&args),
         Command::Scenario(args) => scenario::run(&args),
