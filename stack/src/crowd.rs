@@ -6,9 +6,11 @@
 
 mod abr;
 mod arrival;
+mod browser;
 mod chatter;
 mod clock;
 mod control;
+mod gamer;
 mod net;
 mod playback;
 mod player;
@@ -16,6 +18,7 @@ mod playlist;
 mod scene;
 mod session;
 mod summary;
+mod tally;
 mod track;
 mod troupe;
 mod viewer;
@@ -30,6 +33,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::truth::{self, Event, SCHEMA};
+use browser::Browser;
 use scene::Scene;
 use session::Shared;
 use summary::Summary;
@@ -49,6 +53,18 @@ pub(crate) struct Args {
     /// Model players of --stream
     #[arg(long, default_value_t = 0)]
     players: usize,
+    /// Real players of --stream: hls.js in headless Chromium
+    #[arg(long, default_value_t = 0)]
+    browser: usize,
+    /// The file hls.min.js of the npm package hls.js, for --browser
+    #[arg(long)]
+    hls_js: Option<PathBuf>,
+    /// Chromium, if it is not in the path
+    #[arg(long)]
+    chromium: Option<PathBuf>,
+    /// Configuration of hls.js beyond its defaults, as JSON
+    #[arg(long, default_value = "{}")]
+    hls_config: String,
     /// Chat users of --chat
     #[arg(long, default_value_t = 0)]
     chatters: usize,
@@ -93,7 +109,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         .spawn(move || control::listen(std::io::stdin().lock(), &orders))
         .context("starting the thread that reads orders")?;
     let obedience = tokio::spawn(control::obey(taken, come));
-    let troupe = Troupe { scene, args: &args, shared: shared.clone(), comers };
+    let browser = start_browser(&args).await?;
+    let troupe = Troupe { scene, args: &args, shared: shared.clone(), comers, browser };
     let end = tokio::time::sleep(Duration::from_secs_f64(args.seconds));
     let stopper = shared.stop.clone();
     let timer = tokio::spawn(async move {
@@ -107,9 +124,20 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     finish(&args, &shared)
 }
 
+async fn start_browser(args: &Args) -> Result<Option<(Arc<Browser>, serde_json::Value)>> {
+    if args.browser == 0 {
+        return Ok(None);
+    }
+    let script = args.hls_js.as_ref().context("--browser needs --hls-js FILE, the file hls.min.js of the npm package hls.js")?;
+    let config = serde_json::from_str(&args.hls_config).with_context(|| format!("--hls-config {}", args.hls_config))?;
+    let browser = Browser::start(args.chromium.as_deref(), script).await?;
+    Ok(Some((Arc::new(browser), config)))
+}
+
 fn check(args: &Args) -> Result<()> {
     for (users, count, flag, url) in [
         ("players", args.players, "stream", &args.stream),
+        ("browser", args.browser, "stream", &args.stream),
         ("chatters", args.chatters, "chat", &args.chat),
         ("gamers", args.gamers, "game", &args.game),
     ] {

@@ -19,12 +19,10 @@ use super::arrival::{Saying, Talk};
 use super::net::{Gate, explain_cause, failure, wait_open};
 use super::player::Failure;
 use super::session::Session;
+use super::tally::Tally;
 use crate::truth::{Event, Reason, Stamp};
 
-mod tally;
 mod wire;
-
-use tally::Tally;
 
 /// Longest wait for a connection and its handshake.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -57,7 +55,8 @@ struct Chatter<'a> {
     next: Option<(f64, Saying)>,
 }
 
-type Socket = WebSocketStream<TcpStream>;
+/// A client's connection.
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 /// Talks and reads until the plan or the run ends.
 pub(crate) async fn talk(session: Session, gate: Gate, mut plan: Plan) {
@@ -144,7 +143,7 @@ impl Chatter<'_> {
             Ok(sent) => sent.map_err(|error| explain(&error))?,
             Err(_) => return Err(failure(Reason::Timeout, "nothing taken for 10 s".to_owned())),
         }
-        self.session.put(Event::Sent { id: self.number, bytes, what });
+        self.session.put(Event::Sent { id: self.number, messages: 1, bytes, what });
         self.number += 1;
         self.sent += 1;
         Ok(())

@@ -44,15 +44,16 @@ pub(crate) struct Session {
 impl Session {
     /// Writes down what happens now.
     pub(crate) fn put(&self, event: Event) {
-        self.put_at(Stamp::now(), event);
+        self.put_stamped(Stamp::now(), event);
     }
 
     /// Writes down what happened at a moment of the session.
     pub(crate) fn put_at_s(&self, at_s: f64, event: Event) {
-        self.put_at(self.clock.stamp(at_s), event);
+        self.put_stamped(self.clock.stamp(at_s), event);
     }
 
-    fn put_at(&self, at: Stamp, event: Event) {
+    /// Writes down what happened at a moment known by both clocks.
+    pub(crate) fn put_stamped(&self, at: Stamp, event: Event) {
         self.shared.sum(|summary| summary.add(self.role, &event));
         self.shared.truth.put_at(at, Some(&self.name), event);
     }

@@ -90,17 +90,21 @@ pub(crate) enum Event {
         /// By how much.
         late_ms: f64,
     },
-    /// A message was handed to the socket. Chat users and gamers.
+    /// Messages were handed to the socket. Chat users and gamers.
     Sent {
-        /// The sender's own number, from 0.
+        /// The sender's own number of the last of them, from 0.
         id: u64,
-        /// Payload.
+        /// How many; more than one only for inputs, where a line tells of a second's worth.
+        messages: u64,
+        /// Payloads.
         bytes: u64,
         /// `message`, `vote`, `gift`, `input`, `ticket`.
         what: &'static str,
     },
     /// Messages that came since the last such line of this session and sort, at most a second's
-    /// worth; latencies are from the sender's `sent` to the receiver's read, same host.
+    /// worth. Latencies: of a chat message from its being sent to its being read, on one host; of a
+    /// snapshot from the oldest input that it is the first to contain; of an assignment from the
+    /// ticket.
     Received {
         /// `message`, `vote`, `gift`, `snapshot`, `assignment`.
         what: &'static str,

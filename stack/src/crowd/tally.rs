@@ -1,7 +1,7 @@
 //! Messages received, gathered into one line of the truth a second and sort.
 
-use super::super::session::Session;
-use super::super::summary::Spread;
+use super::session::Session;
+use super::summary::Spread;
 use crate::truth::Event;
 
 /// A line tells of at most this long, seconds.
