@@ -1,0 +1,1 @@
+//! Tests of the evaluator: limits, and any expression on any data.
