@@ -124,11 +124,8 @@ impl Eval<'_> {
         // From here on the right side is the "one" side.
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let (fill_many, fill_one) = if swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // Prometheus 3.14 does not swap these with `group_right`; nor does this.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut key = Key::new(matching);
         let ones = self.one_side(operation, &one, &mut key)?;
         let mut join = Join { operation, swapped, matched: vec![None; one.len()], out: Vec::new() };

@@ -52,7 +52,11 @@ pub(super) fn value_at(
     let Some(after) = points.get(next) else {
         return Some(SampleValue::Histogram(before.value.clone()));
     };
-    // A histogram that tells of a reset is a counter, whatever its name.
+    if before.value.is_custom() != after.value.is_custom() {
+        notes.mixed_buckets(metric);
+        return None;
+    }
+    // A histogram that is no gauge is a counter, whatever its name.
     let counter = after.value.hint != ResetHint::Gauge && before.value.hint != ResetHint::Gauge;
     let value = between_histograms(before, after, at_ms, counter, notes);
     reported(value, metric, notes).map(SampleValue::from)

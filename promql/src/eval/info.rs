@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Eval, EvalError, Evaluated, invalid};
 use crate::ast::{Expr, ExprKind, Offset, Span};
 use crate::labels::{Labels, LabelsBuilder, NAME};
-use crate::matcher::Matcher;
+use crate::matcher::{MatchOp, Matcher};
 use crate::storage::SeriesId;
 use crate::value::{Sample, SampleValue};
 
@@ -15,6 +15,13 @@ const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
 /// The info metric if none is named.
 const DEFAULT_INFO: &str = "target_info";
+
+/// What an info metric is called.
+const ANY_INFO: &str = ".+_info";
+
+fn is_positive(matcher: &Matcher) -> bool {
+    matches!(matcher.op, MatchOp::Equal | MatchOp::Regex)
+}
 
 /// What the second argument asks for.
 struct Wanted {
@@ -32,6 +39,10 @@ impl Wanted {
             matchers.into_iter().partition(|matcher| matcher.name == NAME);
         if names.is_empty() && arg.is_none() {
             names.push(Matcher::equal(NAME, DEFAULT_INFO));
+        }
+        // Names that are only excluded leave the other info metrics.
+        if !names.is_empty() && !names.iter().any(is_positive) {
+            names.extend(Matcher::new(NAME, MatchOp::Regex, ANY_INFO));
         }
         Self { names, data }
     }

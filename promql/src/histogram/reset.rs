@@ -18,7 +18,7 @@ impl Histogram {
         if self.is_custom() && (!previous.is_custom() || self.custom != previous.custom) {
             return !previous.is_custom() || self.custom_fell(previous);
         }
-        if self.schema > previous.schema || previous.is_custom() {
+        if self.schema > previous.schema {
             return true;
         }
         if self.zero_threshold < previous.zero_threshold {

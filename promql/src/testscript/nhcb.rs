@@ -70,6 +70,7 @@ fn role(labels: &Labels) -> Option<(Labels, Role)> {
 
 fn build(mut parts: Parts) -> Option<Histogram> {
     parts.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    parts.buckets.dedup_by(|next, kept| next.0 == kept.0);
     let last = parts.buckets.last().map(|(_, count)| *count);
     let count = parts.count.or(last)?;
     let finite = parts.buckets.iter().filter(|(bound, _)| bound.is_finite());

@@ -82,6 +82,8 @@ impl Runner {
                 continue;
             }
             let own = starts.take().filter(|(of, _)| *of == labels).map(|(_, starts)| starts);
+            // Of a series that comes twice, the last line holds.
+            series.retain(|(have, _)| *have != labels);
             series.push((labels, points(rest, load.step_ms, own.as_deref())?));
         }
         for (labels, points) in &series {
