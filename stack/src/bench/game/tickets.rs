@@ -95,7 +95,7 @@ fn figures(args: &Args, all: &Outcome, began: Instant, created: u64, not_sent: u
     }
     // Without the first and the last second, in which the rate is not steady.
     let (from, to) = (began + Duration::from_secs(1), began + Duration::from_secs(args.ticket_seconds));
-    let steady = all.assigned_at.iter().filter(|at| (from..to).contains(at)).count();
+    let steady = all.assigned_at.iter().filter(|at| (from..to).contains(*at)).count();
     let quantile = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     Ok(json!({
         "offered_per_second": args.tickets_per_second,
