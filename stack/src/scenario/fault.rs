@@ -146,9 +146,10 @@ impl Fault {
         }
     }
 
-    /// When it is over; one without an end lasts.
+    /// When it is over; one without an end lasts, but for words, which are over once said.
     pub(crate) fn ends_s(&self) -> f64 {
-        self.lasts_s.map_or(f64::INFINITY, |lasts| self.at_s + lasts)
+        let never = if self.say.is_some() { self.at_s } else { f64::INFINITY };
+        self.lasts_s.map_or(never, |lasts| self.at_s + lasts)
     }
 
     /// As truth calls it.

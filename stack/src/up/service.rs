@@ -252,16 +252,21 @@ impl Plan {
             (None, None) => Box::new(std::io::stderr()),
         };
         let (tell, ready) = channel();
+        // On a terminal the line is for `up`, which says the same in its own way.
+        let keep_ready = self.log.is_some();
         let follow = move || {
             let mut lines = BufReader::new(out);
             let mut text = Vec::new();
             while lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text).is_ok_and(|bytes| bytes > 0) {
-                if let Ok(line) = serde_json::from_slice::<ReadyLine>(&text) {
+                let ready = serde_json::from_slice::<ReadyLine>(&text).ok();
+                if ready.is_none() || keep_ready {
+                    // A full disk must not stop the service at its output.
+                    let _ = log.write_all(&text);
+                }
+                if let Some(line) = ready {
                     // Nobody may wait any more.
                     let _ = tell.send(line.addresses);
                 }
-                // A full disk must not stop the service at its output.
-                let _ = log.write_all(&text);
                 text.clear();
             }
         };
