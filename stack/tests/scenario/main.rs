@@ -1,6 +1,8 @@
 //! Scenarios with programs that are always there, so that what is tested is the conductor: faults
 //! happen and are written down, and nothing is left behind. Needs root; skips loudly without.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -57,7 +59,9 @@ impl Run {
 
     fn faults(&self) -> Vec<Value> {
         let lines = self.read("out/faults.jsonl");
-        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["kind"] == "fault").collect()
     }
 
@@ -73,21 +77,51 @@ fn mark(pid: u32) -> String {
 
 /// Namespaces, directories, mounts and cgroups of a run.
 fn left(mark: &str) -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_BIN_EXE_weir-stack")).parent().unwrap();
-    let groups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"];
-    let places = ["/run/netns", "/run"].into_iter().chain(groups).map(Path::new).chain([beside]);
-    let entries = places.filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
-    let mut left: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(mark)).collect();
+    let beside = Path::new(env!("CARGO_BIN_EXE_weir-stack"))
+        .parent()
+        .unwrap();
+    let groups = [
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/unified",
+        "/sys/fs/cgroup/cpu",
+        "/sys/fs/cgroup/cpu,cpuacct",
+    ];
+    let places = ["/run/netns", "/run"]
+        .into_iter()
+        .chain(groups)
+        .map(Path::new)
+        .chain([beside]);
+    let entries = places
+        .filter_map(|place| std::fs::read_dir(place).ok())
+        .flatten()
+        .flatten();
+    let mut left: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(mark)
+        })
+        .collect();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-    left.extend(mounts.lines().filter(|line| line.contains(mark)).map(PathBuf::from));
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(mark))
+            .map(PathBuf::from),
+    );
     left
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what} does not happen");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{what} does not happen"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -110,14 +144,26 @@ fn a_stopped_program_stands_still_between_the_marks_of_truth() {
     assert!(output.status.success(), "{output:?}");
     let faults = run.faults();
     assert_eq!(faults.len(), 2);
-    assert_eq!((&faults[0]["phase"], &faults[1]["phase"]), (&"begin".into(), &"end".into()));
-    assert_eq!((&faults[0]["fault"], &faults[0]["target"]), (&"pause_producer".into(), &"ticker".into()));
+    assert_eq!(
+        (&faults[0]["phase"], &faults[1]["phase"]),
+        (&"begin".into(), &"end".into())
+    );
+    assert_eq!(
+        (&faults[0]["fault"], &faults[0]["target"]),
+        (&"pause_producer".into(), &"ticker".into())
+    );
     let [begin, end] = [&faults[0], &faults[1]].map(|fault| fault["wall_ns"].as_u64().unwrap());
     // The beginning may come a little late, the end does not wait for it.
     assert!(end - begin >= 1_500_000_000);
-    let ticks: Vec<u64> = run.read("ticks").lines().map(|line| line.parse().unwrap()).collect();
+    let ticks: Vec<u64> = run
+        .read("ticks")
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
     // A `date` that had begun may still write; the next one cannot start.
-    let (inside, outside): (Vec<u64>, Vec<u64>) = ticks.iter().partition(|&&tick| tick > begin + 500_000_000 && tick < end);
+    let (inside, outside): (Vec<u64>, Vec<u64>) = ticks
+        .iter()
+        .partition(|&&tick| tick > begin + 500_000_000 && tick < end);
     assert!(inside.is_empty(), "{inside:?} in {begin} to {end}");
     assert!(outside.iter().any(|&tick| tick > end) && outside.iter().any(|&tick| tick < begin));
     assert_eq!(run.summary()["ran_as_written"], true);
@@ -159,8 +205,14 @@ fn a_full_disk_is_full_between_the_marks_and_a_link_changes() {
     assert_eq!(changes, ["fine", "full", "fine"]);
     assert_eq!(run.faults().len(), 4);
     let links = run.summary()["links"].clone();
-    assert!(links["ab"]["backward"]["outage"].as_u64() > Some(5), "{links}");
-    assert!(links["ab"]["forward"]["delivered"].as_u64() > Some(5), "{links}");
+    assert!(
+        links["ab"]["backward"]["outage"].as_u64() > Some(5),
+        "{links}"
+    );
+    assert!(
+        links["ab"]["forward"]["delivered"].as_u64() > Some(5),
+        "{links}"
+    );
 }
 
 #[test]
@@ -175,7 +227,10 @@ fn a_capped_program_is_throttled() {
     let mut quota = String::new();
     let start = Instant::now();
     while quota.is_empty() && start.elapsed() < Duration::from_secs(10) {
-        for path in left(&group).iter().filter(|path| path.starts_with("/sys/fs/cgroup")) {
+        for path in left(&group)
+            .iter()
+            .filter(|path| path.starts_with("/sys/fs/cgroup"))
+        {
             for (file, capped) in [("cpu.cfs_quota_us", "10000"), ("cpu.max", "10000 100000")] {
                 let text = std::fs::read_to_string(path.join(file)).unwrap_or_default();
                 let inside = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
@@ -198,12 +253,17 @@ fn a_capped_program_is_throttled() {
 
 #[test]
 fn a_program_that_dies_makes_the_run_fail_and_is_named() {
-    let text = format!("{HEAD}[[program]]\nname = \"frail\"\ncommand = [\"sh\", \"-c\", \"sleep 1; echo because >&2; exit 7\"]\n");
+    let text = format!(
+        "{HEAD}[[program]]\nname = \"frail\"\ncommand = [\"sh\", \"-c\", \"sleep 1; echo because >&2; exit 7\"]\n"
+    );
     let Some(run) = Run::new(&text) else { return };
     let output = run.finish(run.start());
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("frail") && said.contains("because") && said.contains('7'), "{said}");
+    assert!(
+        said.contains("frail") && said.contains("because") && said.contains('7'),
+        "{said}"
+    );
     let summary = run.summary();
     assert_eq!(summary["ran_as_written"], false);
     assert!(summary["problems"][0].as_str().unwrap().contains("frail"));
@@ -211,15 +271,25 @@ fn a_program_that_dies_makes_the_run_fail_and_is_named() {
 
 #[test]
 fn an_interrupted_run_ends_all_and_says_so() {
-    let text = format!("{HEAD}[network]\nnodes = [\"a\"]\n[[program]]\nname = \"idle\"\nnode = \"a\"\ncommand = [\"sleep\", \"77\"]\n");
+    let text = format!(
+        "{HEAD}[network]\nnodes = [\"a\"]\n[[program]]\nname = \"idle\"\nnode = \"a\"\ncommand = [\"sleep\", \"77\"]\n"
+    );
     let Some(run) = Run::new(&text) else { return };
     let child = run.start();
-    until("the namespace", || left(&mark(child.id())).iter().any(|path| path.starts_with("/run/netns")));
+    until("the namespace", || {
+        left(&mark(child.id()))
+            .iter()
+            .any(|path| path.starts_with("/run/netns"))
+    });
     std::thread::sleep(Duration::from_millis(500));
     signal(&child, Signal::INT);
     let output = run.finish(child);
     assert!(!output.status.success());
-    assert!(String::from_utf8(output.stderr).unwrap().contains("told to stop"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("told to stop")
+    );
 }
 
 #[test]
@@ -235,7 +305,10 @@ fn what_a_killed_run_leaves_is_cleared_by_the_next() {
     child.wait().unwrap();
     let mark = mark(child.id());
     assert!(left(&mark).len() >= 3, "{:?}", left(&mark));
-    let clear = Command::new(env!("CARGO_BIN_EXE_weir-stack")).args(["link", "clear"]).output().unwrap();
+    let clear = Command::new(env!("CARGO_BIN_EXE_weir-stack"))
+        .args(["link", "clear"])
+        .output()
+        .unwrap();
     assert!(clear.status.success());
     assert_eq!(left(&mark), Vec::<PathBuf>::new());
 }
@@ -247,5 +320,9 @@ fn a_directory_with_something_in_it_is_not_overwritten() {
     std::fs::write(run.path("out/mine"), "x").unwrap();
     let output = run.finish(run.start());
     assert!(!output.status.success());
-    assert!(String::from_utf8(output.stderr).unwrap().contains("not empty"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("not empty")
+    );
 }
