@@ -9,6 +9,7 @@ use crate::config::Config;
 
 pub(crate) mod chat;
 pub(crate) mod link;
+pub(crate) mod game;
 
 /// Arguments of `weir-stack bench`.
 #[derive(clap::Args)]
@@ -23,6 +24,8 @@ enum Subject {
     Chat(chat::Args),
     /// Delay, rate and fates of `link`'s relay, beside a plain veth pair
     Link(link::Args),
+    /// Tickets matched in a second and their latency; ticks of many arenas under load
+    Game(game::Args),
 }
 
 /// Runs one benchmark.
@@ -30,5 +33,6 @@ pub(crate) fn run(args: Args, config: &Config) -> Result<ExitCode> {
     match args.subject {
         Subject::Chat(args) => crate::daemon::run("bench-chat", config, chat::run(args)),
         Subject::Link(args) => link::run(&args),
+        Subject::Game(args) => crate::daemon::run("bench-game", config, game::run(args)),
     }
 }

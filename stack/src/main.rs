@@ -55,7 +55,7 @@ enum Command {
     Link(link::Args),
     /// Topology, services, crowd and timed faults from one file
     Scenario(scenario::Args),
-    /// Load for the services' own benchmarks
+    /// Load one service that runs as a process of its own; prints the figures as JSON
     Bench(bench::Args),
     /// Print the configuration with every default
     Config,

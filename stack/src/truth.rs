@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 mod event;
 mod writer;
@@ -32,7 +32,7 @@ pub(crate) struct Record {
     #[serde(flatten)]
     pub(crate) at: Stamp,
     /// Whose: for players also the CMCD `sid`. Absent for what concerns no session.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub(crate) session: Option<Arc<str>>,
     /// What.
     #[serde(flatten)]
@@ -61,6 +61,10 @@ impl Stamp {
             wall_ns: self.wall_ns.saturating_add_signed(by_ns),
         }
     }
+}
+
+fn as_text<S: Serializer>(session: &Option<Arc<str>>, to: S) -> std::result::Result<S::Ok, S::Error> {
+    session.as_deref().serialize(to)
 }
 
 fn read(clock: ClockId) -> u64 {

@@ -38,12 +38,12 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 100)]
     text_bytes: usize,
     /// Messages under way at saturation
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 1024)]
     window: u64,
     /// The folder of nginx's modules
     #[arg(long, default_value = "/usr/lib/nginx/modules")]
     nginx_modules: PathBuf,
-    /// Leave one out: `memory`, `nchan`, `delay` or `stuck`
+    /// Leave one out: `memory`, `nchan`, `single`, `delay` or `stuck`
     #[arg(long)]
     skip: Vec<String>,
 }
@@ -94,6 +94,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
                 / median(&theirs, |fanout| fanout.deliveries_per_cpu_s))
             .into(),
         );
+    }
+    if wanted("single") {
+        let single = [fanout(&args, Kind::Single, Pace::Saturate(args.window), 0).await?];
+        put("fanout_one_message_a_frame", summary(&single));
     }
     let half = Pace::Rate(saturation / args.consumers as f64 / 2.0);
     if wanted("delay") {

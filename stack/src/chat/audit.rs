@@ -56,7 +56,10 @@ impl Auditor {
     ) {
         let wanted = match self.policy {
             Audit::Off => false,
-            Audit::Violations => !matches!(verdict, Verdict::Taken),
+            Audit::Violations => matches!(
+                verdict,
+                Verdict::Masked | Verdict::Refused(Refusal::Personal)
+            ),
             Audit::All => true,
         };
         if !wanted {

@@ -98,7 +98,7 @@ pub(crate) enum Personal {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Audit {
     Off,
-    /// Those masked or refused.
+    /// Those masked or refused for personal data.
     #[default]
     Violations,
     All,
@@ -153,7 +153,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9482)),
-            tick_ms: 50,
+            tick_ms: 40,
             batch_items: 512,
             batch_bytes: 64 * 1024,
             pending_items: 8192,

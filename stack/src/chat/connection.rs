@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::audit::{Limiter, limiter};
 use super::batch;
-use super::consumer::Consumer;
+use super::consumer::{Consumer, Sent};
 use super::frame::{Decoder, Event, Violation, close_frame, pong_frame};
 use super::hub::Shared;
 use super::metric::Ended;
@@ -59,7 +59,14 @@ pub(crate) async fn serve(
         consumer.send(&batch::tally(tally), &shared.config.bound());
     }
     let seen = match visit.from {
-        Some(from) => Box::pin(replay(&shared, &room, &consumer, from.min(rev))).await,
+        Some(from) => {
+            let replay = Box::pin(replay(&shared, &room, &consumer, from.min(rev)));
+            let patience = Duration::from_secs(shared.config.silent_s.into());
+            match tokio::time::timeout(patience, replay).await {
+                Ok(seen) => seen,
+                Err(_) => return consumer.end(Ended::Silent),
+            }
+        }
         None => rev,
     };
     shared
@@ -82,11 +89,13 @@ pub(crate) async fn serve(
     }
 }
 
-/// Sends what the log keeps between a revision and what the room remembers; returns the last one sent.
+/// Sends what is kept after a revision until little is left, as fast as the client takes it, so
+/// that a long history does not overflow its queue. Returns the last revision sent.
 async fn replay(shared: &Shared, room: &Room, consumer: &Consumer, from: u64) -> u64 {
     let oldest_wanted = room.rev().saturating_sub(shared.config.replay as u64);
     let mut seen = from.max(oldest_wanted);
-    while seen < room.oldest() {
+    while room.rev().saturating_sub(seen) > shared.config.batch_items as u64 || seen < room.oldest()
+    {
         let items = match room.read(seen, shared.config.batch_items).await {
             Ok(items) if items.is_empty() => break,
             Ok(items) => items,
@@ -96,8 +105,10 @@ async fn replay(shared: &Shared, room: &Room, consumer: &Consumer, from: u64) ->
             }
         };
         for (rev, frame) in batch::runs(&items, room.frame_bound()) {
-            consumer.send(&frame, &shared.config.bound());
-            shared.metrics.delivered.inc_by(u64::from(frame.items));
+            if consumer.send(&frame, &shared.config.bound()) == Sent::Whole {
+                shared.metrics.delivered.inc_by(u64::from(frame.items));
+            }
+            consumer.drain().await;
             seen = rev;
         }
     }

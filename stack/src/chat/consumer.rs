@@ -129,6 +129,15 @@ impl Consumer {
         }
     }
 
+    /// Waits until nothing waits any more, or the connection has ended.
+    pub(crate) async fn drain(&self) {
+        while !self.retry() {
+            if self.stream.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether something waits.
     pub(crate) fn waits(&self) -> bool {
         !self.outbox().is_empty()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use thiserror::Error;
 use tokio::sync::OnceCell;
-use tracing::warn;
+use tracing::{Instrument as _, info_span, warn};
 
 use super::audit::Auditor;
 use super::batch;
@@ -81,11 +81,8 @@ impl Hub {
             }
         };
         let open = || async {
-            let opened = self
-                .shared
-                .log
-                .open(name, self.shared.config.recent_items)
-                .await?;
+            let opening = self.shared.log.open(name, self.shared.config.recent_items);
+            let opened = opening.instrument(info_span!("open", room = name)).await?;
             let number = self
                 .numbers
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -71,6 +71,7 @@ impl Lanes {
                 },
                 metrics: Arc::clone(metrics),
                 started,
+                stopping: false,
             };
             tokio::spawn(lane.run(commands));
             sender
@@ -139,6 +140,8 @@ struct Lane {
     ping: Frame,
     metrics: Arc<Metrics>,
     started: Instant,
+    /// Said goodbye to all; who comes after hears it at once.
+    stopping: bool,
 }
 
 impl Lane {
@@ -161,6 +164,10 @@ impl Lane {
     }
 
     fn join(&mut self, room: Arc<Room>, consumer: Arc<Consumer>, seen: u64) {
+        if self.stopping {
+            consumer.say_goodbye(&goodbye(), Ended::ServerStops);
+            return;
+        }
         let (frames, seen) = room.catch_up(seen);
         for frame in &frames {
             match consumer.send(frame, &self.bound) {
@@ -248,10 +255,8 @@ impl Lane {
     }
 
     fn say_goodbye(&mut self) {
-        let close = Frame {
-            bytes: close_frame(CloseCode::Away),
-            items: 0,
-        };
+        self.stopping = true;
+        let close = goodbye();
         for member in self.rooms.values().flat_map(|members| &members.list) {
             member.consumer.say_goodbye(&close, Ended::ServerStops);
         }
@@ -263,5 +268,12 @@ impl Lane {
 fn push_late(late: &mut Vec<Arc<Consumer>>, consumer: &Arc<Consumer>) {
     if !consumer.late.swap(true, Ordering::Relaxed) {
         late.push(Arc::clone(consumer));
+    }
+}
+
+fn goodbye() -> Frame {
+    Frame {
+        bytes: close_frame(CloseCode::Away),
+        items: 0,
     }
 }

@@ -34,7 +34,8 @@
 //! HTTP: `POST /rooms/ROOM?user=ID` with one client message or an array of them answers
 //! `{"taken":N}` or, with the first refusal, `{"taken":N,"err":{...}}` and 400, 413, 429 or 503;
 //! `GET /rooms/ROOM?from=REVISION&limit=N` answers `{"rev":N,"items":[...]}` from the log;
-//! `GET /rooms/ROOM/tally` answers `{"tally":{...}}`.
+//! `GET /rooms/ROOM/tally` answers `{"tally":{...}}`. What is posted counts towards the room's rate
+//! only: who may post speaks for many.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

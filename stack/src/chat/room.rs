@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use tracing::{Instrument as _, info_span};
 
 use super::audit::{Limiter, Verdict, limiter};
 use super::batch::{self, FrameBound};
@@ -191,7 +192,8 @@ impl Room {
                     since: state.pending_since,
                 }
             };
-            self.shared.log.append(&self, batch).await;
+            let span = info_span!("append", room = %self.name, items = batch.items.len());
+            self.shared.log.append(&self, batch).instrument(span).await;
             let mut state = self.state();
             if state.pending.is_empty() {
                 state.scheduled = false;

@@ -1,6 +1,6 @@
 //! The kinds of line in the truth. A field's doc comment is its documentation for readers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What happened; `kind` in the line is the variant's name in snake case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,8 +34,6 @@ pub(crate) enum Event {
         local: String,
         /// Remote `address:port`.
         remote: String,
-        /// From the call of connect until it stood, name lookup included.
-        took_ms: f64,
     },
     /// First frame plays. Players only.
     Startup {
@@ -82,7 +80,8 @@ pub(crate) enum Event {
         /// What the player believes the network carries.
         estimate_bps: u64,
     },
-    /// A low-latency part came later than its own duration after it was asked for or could be had.
+    /// A low-latency part at the live edge came later, by more than its own duration, than the
+    /// session's quickest part would make it expected.
     LatePart {
         /// Media sequence number of its segment.
         segment: u64,
@@ -91,17 +90,21 @@ pub(crate) enum Event {
         /// By how much.
         late_ms: f64,
     },
-    /// A message was handed to the socket. Chat users and gamers.
+    /// Messages were handed to the socket. Chat users and gamers.
     Sent {
-        /// The sender's own number, from 0.
+        /// The sender's own number of the last of them, from 0.
         id: u64,
-        /// Payload.
+        /// How many; more than one only for inputs, where a line tells of a second's worth.
+        messages: u64,
+        /// Payloads.
         bytes: u64,
         /// `message`, `vote`, `gift`, `input`, `ticket`.
         what: &'static str,
     },
     /// Messages that came since the last such line of this session and sort, at most a second's
-    /// worth; latencies are from the sender's `sent` to the receiver's read, same host.
+    /// worth. Latencies: of a chat message from its being sent to its being read, on one host; of a
+    /// snapshot from the oldest input that it is the first to contain; of an assignment from the
+    /// ticket.
     Received {
         /// `message`, `vote`, `gift`, `snapshot`, `assignment`.
         what: &'static str,
@@ -164,9 +167,11 @@ pub(crate) enum Event {
     /// The client stops reading its sockets, on command or by scene (a decoy or a fault).
     StopReading,
     /// It reads again.
-    ReadAgain {
-        /// For how long it did not.
-        after_ms: f64,
+    ReadAgain,
+    /// Messages of a room that this session can never get: it was too slow, or away for too long.
+    Missed {
+        /// How many.
+        messages: u64,
     },
     /// A session ends with its sums.
     End {
@@ -182,6 +187,10 @@ pub(crate) enum Event {
         stalls: u32,
         /// Rung switches.
         switches: u32,
+        /// Low-latency parts loaded at the live edge.
+        parts: u64,
+        /// How many of them were late, see `late_part`.
+        late_parts: u64,
         /// Body bytes received.
         bytes: u64,
         /// Messages handed to sockets.
@@ -210,7 +219,7 @@ pub(crate) enum Event {
 }
 
 /// The sort of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// Watches.

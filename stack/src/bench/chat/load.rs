@@ -21,7 +21,7 @@ use super::target::{Kind, Target};
 /// Handshakes under way at once.
 const HANDSHAKES: usize = 256;
 /// One consumer in so many looks into every item for its delay.
-const LOOKS: usize = 20;
+const LOOKS: usize = 100;
 /// Publishers, each with its own connection.
 const PUBLISHERS: usize = 4;
 /// Messages in one write of a publisher at saturation.
@@ -263,7 +263,7 @@ impl Publisher {
         let id = self.shared.started.elapsed().as_nanos();
         let text = &self.text;
         let payload = match self.kind {
-            Kind::Chat => format!(r#"{{"t":"msg","text":"{text}","id":"{id}"}}"#),
+            Kind::Chat | Kind::Single => format!(r#"{{"t":"msg","text":"{text}","id":"{id}"}}"#),
             Kind::Nchan => format!(
                 r#"{{"t":"msg","text":"{text}","id":"{id}","at_ms":1790000000000,"user":"publisher"}}"#
             ),

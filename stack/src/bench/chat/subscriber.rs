@@ -144,7 +144,7 @@ impl Reader {
     fn count(&mut self, payload: &[u8]) -> u64 {
         let items = match self.kind {
             Kind::Nchan => 1,
-            Kind::Chat => {
+            Kind::Chat | Kind::Single => {
                 let Some(rev) = payload.strip_prefix(b"{\"rev\":").and_then(leading_number) else {
                     // `hello` says where counting starts.
                     self.rev = self
@@ -184,10 +184,7 @@ impl Reader {
 
 /// Where what follows `what` begins.
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes
-        .windows(what.len())
-        .position(|part| part == what)
-        .map(|at| at + what.len())
+    memchr::memmem::find(bytes, what).map(|at| at + what.len())
 }
 
 fn leading_number(bytes: &[u8]) -> Option<u64> {

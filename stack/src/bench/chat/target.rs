@@ -19,7 +19,10 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// Which server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
+    /// As configured by default.
     Chat,
+    /// Every message in a frame of its own, at once, as the baseline does it.
+    Single,
     Nchan,
 }
 
@@ -53,21 +56,22 @@ impl Target {
         let dir = std::env::temp_dir().join(format!("bench-chat-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
         match kind {
-            Kind::Chat => Self::chat(dir),
+            Kind::Chat | Kind::Single => Self::chat(kind, dir),
             Kind::Nchan => Self::nchan(dir, args),
         }
     }
 
-    fn chat(dir: PathBuf) -> Result<Self> {
+    fn chat(kind: Kind, dir: PathBuf) -> Result<Self> {
         let config = dir.join("chat.toml");
         // Limits off, since one publisher stands for many; everything else as it comes.
         let free = "{ per_s = 100000000, burst = 100000000 }";
-        std::fs::write(
-            &config,
-            format!(
-                "[chat]\nlisten = \"127.0.0.1:0\"\nmax_connections = 16000\nconnection_rate = {free}\nroom_rate = {free}\n"
-            ),
-        )?;
+        let mut text = format!(
+            "[chat]\nlisten = \"127.0.0.1:0\"\nconnection_rate = {free}\nroom_rate = {free}\n"
+        );
+        if kind == Kind::Single {
+            text.push_str("tick_ms = 0\nbatch_items = 1\n");
+        }
+        std::fs::write(&config, text)?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["chat", "--config"])
             .arg(&config)
@@ -84,7 +88,7 @@ impl Target {
             .context("chat did not say its address")?
             .parse()?;
         Ok(Self {
-            kind: Kind::Chat,
+            kind,
             address,
             child,
             dir,
@@ -128,7 +132,7 @@ impl Target {
     /// Path of the consumers' WebSocket.
     pub(super) fn subscribe_path(&self) -> &'static str {
         match self.kind {
-            Kind::Chat => "/rooms/bench/ws",
+            Kind::Chat | Kind::Single => "/rooms/bench/ws",
             Kind::Nchan => "/sub",
         }
     }
@@ -136,7 +140,7 @@ impl Target {
     /// Path of the publishers' WebSocket.
     pub(super) fn publish_path(&self) -> &'static str {
         match self.kind {
-            Kind::Chat => "/rooms/bench/ws?user=publisher",
+            Kind::Chat | Kind::Single => "/rooms/bench/ws?user=publisher",
             Kind::Nchan => "/pub",
         }
     }

@@ -205,3 +205,51 @@ fn messages_are_taken_by_http_too() {
         413
     );
 }
+
+#[test]
+fn a_long_history_comes_whole_through_a_short_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        queue_frames: 4,
+        queue_bytes: 16 * 1024,
+        batch_items: 10,
+        send_buffer_bytes: 4096,
+        ..on_disk(dir.path())
+    };
+    let running = Running::start(config);
+    let mut ann = running.client("one", "");
+    let texts: Vec<String> = (0..400)
+        .map(|n| format!("{n}{}", "x".repeat(900)))
+        .collect();
+    for text in &texts {
+        ann.say(&json!({ "t": "msg", "text": text }));
+        assert_eq!(ann.texts(1), [text.as_str()]);
+    }
+    running.wait_for("chat_stored_total", 400);
+    let mut late = running.client("one", "from=0");
+    late.rev = 0;
+    // Long enough for everything that fits to be under way.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(late.texts(400), texts);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused_with_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        max_connections: 10,
+        ..on_disk(&file)
+    };
+    let error = runtime
+        .block_on(crate::chat::Service::start(config, Default::default()))
+        .err()
+        .unwrap();
+    assert!(
+        format!("{error:#}").contains("[chat.fjall] dir"),
+        "{error:#}"
+    );
+}
