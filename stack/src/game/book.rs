@@ -161,14 +161,28 @@ impl Book {
         }
         self.last_ticket += 1;
         let id = self.last_ticket;
-        let ttl_ms = if ttl_ms == 0 { self.bounds.ttl_ms } else { ttl_ms };
+        let ttl_ms = if ttl_ms == 0 {
+            self.bounds.ttl_ms
+        } else {
+            ttl_ms
+        };
         let expires_ms = now_ms + ttl_ms.min(self.bounds.ttl_max_ms);
         if let Some(key) = &key {
             self.keys.insert(key.clone(), id);
         }
         self.expiries.insert((expires_ms, id));
         let state = TicketState::Waiting;
-        self.tickets.insert(id, Ticket { player, key, fields, expires_ms, active_since_ms: None, state });
+        self.tickets.insert(
+            id,
+            Ticket {
+                player,
+                key,
+                fields,
+                expires_ms,
+                active_since_ms: None,
+                state,
+            },
+        );
         Ok((id, false, expires_ms))
     }
 
@@ -187,7 +201,12 @@ impl Book {
     }
 
     /// Drops a ticket that is not in a match.
-    pub(crate) fn deactivate(&mut self, now_ms: u64, id: TicketId, out: &mut Vec<Update>) -> Result<(), Refused> {
+    pub(crate) fn deactivate(
+        &mut self,
+        now_ms: u64,
+        id: TicketId,
+        out: &mut Vec<Update>,
+    ) -> Result<(), Refused> {
         match self.tickets.get(&id).map(|ticket| &ticket.state) {
             Some(TicketState::Waiting) => {
                 self.end_ticket(now_ms, id, GoneReason::Cancelled, out);
@@ -199,16 +218,32 @@ impl Book {
     }
 
     /// Runs the match function of a profile; the tickets of the proposals are frozen.
-    pub(crate) fn propose(&mut self, now_ms: u64, profile: &Profile, limit: usize) -> Vec<Proposal> {
+    pub(crate) fn propose(
+        &mut self,
+        now_ms: u64,
+        profile: &Profile,
+        limit: usize,
+    ) -> Vec<Proposal> {
         let found = {
-            let candidates: Vec<Candidate<'_>> =
-                self.active.iter().filter_map(|id| self.candidate(now_ms, *id, profile)).collect();
+            let candidates: Vec<Candidate<'_>> = self
+                .active
+                .iter()
+                .filter_map(|id| self.candidate(now_ms, *id, profile))
+                .collect();
             matcher::find(&candidates, profile.players, &profile.window, limit)
         };
-        found.into_iter().map(|found| self.freeze(now_ms, profile, found)).collect()
+        found
+            .into_iter()
+            .map(|found| self.freeze(now_ms, profile, found))
+            .collect()
     }
 
-    fn candidate<'a>(&'a self, now_ms: u64, id: TicketId, profile: &Profile) -> Option<Candidate<'a>> {
+    fn candidate<'a>(
+        &'a self,
+        now_ms: u64,
+        id: TicketId,
+        profile: &Profile,
+    ) -> Option<Candidate<'a>> {
         let ticket = self.tickets.get(&id)?;
         if !profile.pool.holds(&ticket.fields) {
             return None;
@@ -217,7 +252,11 @@ impl Book {
             ticket: id,
             rating: *ticket.fields.doubles.get(RATING)?,
             waited_ms: now_ms.saturating_sub(ticket.active_since_ms?),
-            split: ticket.fields.strings.get(&profile.split_by).map_or("", String::as_str),
+            split: ticket
+                .fields
+                .strings
+                .get(&profile.split_by)
+                .map_or("", String::as_str),
         })
     }
 
@@ -237,7 +276,9 @@ impl Book {
                 self.expiries.remove(&(ticket.expires_ms, *ticket_id));
                 ticket.state = TicketState::Proposed;
                 proposal.members.push((*ticket_id, ticket.player.clone()));
-                proposal.waited_ms.push(now_ms.saturating_sub(ticket.active_since_ms.unwrap_or(now_ms)));
+                proposal
+                    .waited_ms
+                    .push(now_ms.saturating_sub(ticket.active_since_ms.unwrap_or(now_ms)));
             }
         }
         let timeout_ms = now_ms + self.bounds.release_timeout_ms;
@@ -276,11 +317,16 @@ impl Book {
             self.timeouts.insert((found.timeout_ms, id));
         }
         for (index, ticket_id) in found.tickets.iter().enumerate() {
-            let Some(ticket) = self.tickets.get_mut(ticket_id) else { continue };
+            let Some(ticket) = self.tickets.get_mut(ticket_id) else {
+                continue;
+            };
             let assignment = Assignment {
                 match_id: id,
                 connection: connection.to_owned(),
-                token: tokens.and_then(|tokens| tokens.get(index)).cloned().unwrap_or_default(),
+                token: tokens
+                    .and_then(|tokens| tokens.get(index))
+                    .cloned()
+                    .unwrap_or_default(),
                 profile: found.profile.clone(),
                 spread: found.spread,
                 waited_ms: now_ms.saturating_sub(ticket.active_since_ms.unwrap_or(now_ms)),
@@ -300,7 +346,9 @@ impl Book {
         if let Some(found) = self.matches.remove(&id) {
             self.timeouts.remove(&(found.timeout_ms, id));
             for ticket_id in found.tickets {
-                let Some(ticket) = self.tickets.get_mut(&ticket_id) else { continue };
+                let Some(ticket) = self.tickets.get_mut(&ticket_id) else {
+                    continue;
+                };
                 ticket.state = TicketState::Waiting;
                 // One that is overdue gets no further match, it expires with the next tick of time.
                 self.expiries.insert((ticket.expires_ms, ticket_id));
@@ -324,7 +372,11 @@ impl Book {
     ) -> Result<Vec<Placing>, Refused> {
         let found = self.matches.get_mut(&id).ok_or(Refused::Unknown)?;
         if found.state != MatchState::Live {
-            return Err(if found.state == MatchState::Proposed { Refused::Unknown } else { Refused::Ended });
+            return Err(if found.state == MatchState::Proposed {
+                Refused::Unknown
+            } else {
+                Refused::Ended
+            });
         }
         let mut absent: Vec<&str> = found
             .tickets
@@ -333,17 +385,33 @@ impl Book {
             .map(|ticket| ticket.player.as_str())
             .collect();
         for placing in &placings {
-            let at = absent.iter().position(|player| *player == placing.player).ok_or(Refused::NotItsPlayers)?;
+            let at = absent
+                .iter()
+                .position(|player| *player == placing.player)
+                .ok_or(Refused::NotItsPlayers)?;
             absent.swap_remove(at);
         }
         if reason == EndReason::Finished && !placings.is_empty() {
-            let last = placings.iter().map(|placing| placing.place).max().unwrap_or(0).saturating_add(1);
-            placings.extend(absent.into_iter().map(|player| Placing { player: player.to_owned(), place: last, score: 0 }));
+            let last = placings
+                .iter()
+                .map(|placing| placing.place)
+                .max()
+                .unwrap_or(0)
+                .saturating_add(1);
+            placings.extend(absent.into_iter().map(|player| Placing {
+                player: player.to_owned(),
+                place: last,
+                score: 0,
+            }));
         }
         found.state = MatchState::Ended(reason, placings.clone());
         self.timeouts.remove(&(found.timeout_ms, id));
         for ticket_id in &found.tickets {
-            if let Some(key) = self.tickets.get_mut(ticket_id).and_then(|ticket| ticket.key.take()) {
+            if let Some(key) = self
+                .tickets
+                .get_mut(ticket_id)
+                .and_then(|ticket| ticket.key.take())
+            {
                 self.keys.remove(&key);
             }
             self.ended.push_back((now_ms, Ended::Ticket(*ticket_id)));
@@ -368,12 +436,16 @@ impl Book {
             self.timeouts.pop_first();
             if self.release(now_ms, id).is_ok() {
                 elapsed.released += 1;
-            } else if self.end(now_ms, id, EndReason::Abandoned, Vec::new(), out).is_ok() {
+            } else if self
+                .end(now_ms, id, EndReason::Abandoned, Vec::new(), out)
+                .is_ok()
+            {
                 elapsed.given_up += 1;
             }
         }
         while let Some(&(at_ms, ended)) = self.ended.front()
-            && (at_ms + self.bounds.ended_keep_ms <= now_ms || self.ended.len() > self.bounds.ended_max)
+            && (at_ms + self.bounds.ended_keep_ms <= now_ms
+                || self.ended.len() > self.bounds.ended_max)
         {
             self.ended.pop_front();
             match ended {
@@ -392,7 +464,10 @@ impl Book {
         match &ticket.state {
             TicketState::Waiting | TicketState::Proposed => (None, true),
             TicketState::Assigned(match_id, assignment) => {
-                let live = self.matches.get(match_id).is_some_and(|found| found.state == MatchState::Live);
+                let live = self
+                    .matches
+                    .get(match_id)
+                    .is_some_and(|found| found.state == MatchState::Live);
                 (Some(Update::Assigned(id, (**assignment).clone())), live)
             }
             TicketState::Gone(reason) => (Some(Update::Gone(id, *reason)), false),
@@ -401,28 +476,44 @@ impl Book {
 
     /// How a ticket's match ended, if it did.
     pub(crate) fn look_up_end(&self, id: TicketId) -> Option<Update> {
-        let TicketState::Assigned(match_id, _) = &self.tickets.get(&id)?.state else { return None };
+        let TicketState::Assigned(match_id, _) = &self.tickets.get(&id)?.state else {
+            return None;
+        };
         match &self.matches.get(match_id)?.state {
-            MatchState::Ended(reason, placings) => Some(Update::Ended(id, *reason, placings.clone())),
+            MatchState::Ended(reason, placings) => {
+                Some(Update::Ended(id, *reason, placings.clone()))
+            }
             MatchState::Proposed | MatchState::Live => None,
         }
     }
 
     /// Players of a match, in the order of its tokens; empty if it is unknown.
     pub(crate) fn players(&self, id: MatchId) -> Vec<String> {
-        let tickets = self.matches.get(&id).map_or(&[][..], |found| &found.tickets);
-        tickets.iter().filter_map(|ticket| Some(self.tickets.get(ticket)?.player.clone())).collect()
+        let tickets = self
+            .matches
+            .get(&id)
+            .map_or(&[][..], |found| &found.tickets);
+        tickets
+            .iter()
+            .filter_map(|ticket| Some(self.tickets.get(ticket)?.player.clone()))
+            .collect()
     }
 
     /// Tickets that take part in matching, tickets without a match, live matches.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let live = self.matches.values().filter(|found| found.state == MatchState::Live).count();
+        let live = self
+            .matches
+            .values()
+            .filter(|found| found.state == MatchState::Live)
+            .count();
         (self.active.len(), self.expiries.len(), live)
     }
 
     fn end_ticket(&mut self, now_ms: u64, id: TicketId, reason: GoneReason, out: &mut Vec<Update>) {
         self.active.remove(&id);
-        let Some(ticket) = self.tickets.get_mut(&id) else { return };
+        let Some(ticket) = self.tickets.get_mut(&id) else {
+            return;
+        };
         self.expiries.remove(&(ticket.expires_ms, id));
         ticket.state = TicketState::Gone(reason);
         ticket.fields = SearchFields::default();
