@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::game::matcher::Window;
-use crate::game::pool::Pool;
+use crate::game::pool::{Pool, Profile, RATING};
 
 fn book() -> Book {
     Book::new(Tickets {
