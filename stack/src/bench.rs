@@ -7,6 +7,8 @@ use anyhow::Result;
 
 use crate::config::Config;
 
+pub(crate) mod chat;
+pub(crate) mod link;
 pub(crate) mod game;
 
 /// Arguments of `weir-stack bench`.
@@ -18,6 +20,10 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Subject {
+    /// Connections, fan-out and latency of `chat`, beside nginx with nchan
+    Chat(chat::Args),
+    /// Delay, rate and fates of `link`'s relay, beside a plain veth pair
+    Link(link::Args),
     /// Tickets matched in a second and their latency; ticks of many arenas under load
     Game(game::Args),
 }
@@ -25,6 +31,8 @@ enum Subject {
 /// Runs one benchmark.
 pub(crate) fn run(args: Args, config: &Config) -> Result<ExitCode> {
     match args.subject {
+        Subject::Chat(args) => crate::daemon::run("bench-chat", config, chat::run(args)),
+        Subject::Link(args) => link::run(&args),
         Subject::Game(args) => crate::daemon::run("bench-game", config, game::run(args)),
     }
 }

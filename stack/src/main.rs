@@ -13,6 +13,7 @@ mod link;
 mod log;
 mod origin;
 mod scenario;
+mod truth;
 mod up;
 
 use std::path::PathBuf;
