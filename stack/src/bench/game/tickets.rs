@@ -110,7 +110,7 @@ fn figures(
     let steady = all
         .assigned_at
         .iter()
-        .filter(|at| (from..to).contains(at))
+        .filter(|at| (from..to).contains(*at))
         .count();
     let quantile = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     Ok(json!({
