@@ -87,8 +87,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             game::arena::run(args, config.game.clone()),
         ),
         Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
-        Command::Link(args) => link::run(&args),
-        Command::Scenario(args) => scenario::run(&args),
+        Command::Link(args) => link::run(args),
+        Command::Scenario(args) => scenario::run(args),
         Command::Bench(args) => bench::run(args, &config),
         Command::Config => {
             print!("{}", config.to_toml()?);
