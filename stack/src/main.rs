@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod chat;
 mod config;
 mod crowd;
@@ -54,6 +55,8 @@ enum Command {
     Link(link::Args),
     /// Topology, services, crowd and timed faults from one file
     Scenario(scenario::Args),
+    /// Load for the services' own benchmarks
+    Bench(bench::Args),
     /// Print the configuration with every default
     Config,
 }
@@ -86,6 +89,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
         Command::Link(args) => link::run(&args),
         Command::Scenario(args) => scenario::run(&args),
+        Command::Bench(args) => bench::run(args, &config),
         Command::Config => {
             print!("{}", config.to_toml()?);
             Ok(ExitCode::SUCCESS)
