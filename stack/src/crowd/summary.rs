@@ -113,11 +113,6 @@ impl Summary {
         *self.counts.entry(name).or_default() += more;
     }
 
-    /// A counter's value.
-    pub(crate) fn counted(&self, name: &str) -> u64 {
-        self.counts.get(name).copied().unwrap_or_default()
-    }
-
     fn reason(&mut self, what: &str, reason: Reason) {
         let reason = format!("{reason:?}");
         *self.reasons.entry(format!("{what} {}", reason.to_lowercase())).or_default() += 1;

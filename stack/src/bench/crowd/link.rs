@@ -15,6 +15,9 @@ use url::Url;
 /// About a packet: small, so that connections take turns.
 const CHUNK: usize = 1448;
 
+/// Timers may be this late without costing rate, seconds.
+const LATE_S: f64 = 0.02;
+
 /// A rate over time.
 pub(super) struct Trace {
     pub(super) name: &'static str,
@@ -110,7 +113,8 @@ impl Wire {
         let trace = Trace { name: "", seconds: 0.0, steps: self.trace };
         let at = {
             let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-            let from = busy_until.max(self.began.elapsed().as_secs_f64());
+            // Timers are up to a few milliseconds late: what that costs may be caught up with.
+            let from = busy_until.max(self.began.elapsed().as_secs_f64() - LATE_S);
             *busy_until = trace.passed_at(from, bytes as f64 * 8.0);
             *busy_until
         };
