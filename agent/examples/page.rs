@@ -121,7 +121,7 @@ fn serve(mut stream: std::net::TcpStream, arrived: &Sender<Instant>) {
         if line == "\r\n" {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            drop(arrived.send(Instant::now()));
+            let _ = arrived.send(Instant::now());
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
                 .unwrap();

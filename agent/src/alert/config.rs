@@ -39,7 +39,8 @@ pub struct Alert {
     /// The file may take four times as much.
     #[schemars(range(min = 65_536, max = 1_073_741_824), extend("x-restart" = true))]
     pub log_bytes: u64,
-    /// Hours for which a page is kept for a receiver that does not take it.
+    /// Hours for which a page is kept for a receiver that does not take it; those in which the
+    /// agent runs.
     #[schemars(range(min = 1, max = 8_760), extend("x-restart" = true))]
     pub log_hours: u32,
     /// Seconds after which an Alertmanager is told again what fires.

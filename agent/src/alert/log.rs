@@ -30,7 +30,8 @@ use store::{Store, Wrote};
 pub struct Limits {
     /// Bytes of pages and states of rules, in memory; the file may take four times as many.
     pub bytes: usize,
-    /// Milliseconds after which a page that a receiver did not take is given up.
+    /// Milliseconds after which a page that a receiver did not take is given up; only the time that
+    /// the log is open counts.
     pub age_ms: i64,
 }
 

@@ -41,15 +41,18 @@ fn sender() {
     let (last, config) = config.split_once('|').unwrap();
     let node = Node::start(config, Path::new(dir));
     let state = node.log.states().pop().map(|(_, state)| state);
-    let mut step = state.map_or(0, |state| {
+    let mut step: u64 = state.map_or(0, |state| {
         String::from_utf8(state).unwrap().parse().unwrap()
     });
-    while last == "go" {
-        step += 1;
-        node.log.commit_blocking(Change {
-            pages: vec![transition(step - 1)],
-            states: vec![(STATE.to_owned(), Some(step.to_string().into_bytes()))],
-        });
+    if last == "go" {
+        // Until it is killed.
+        loop {
+            step += 1;
+            node.log.commit_blocking(Change {
+                pages: vec![transition(step - 1)],
+                states: vec![(STATE.to_owned(), Some(step.to_string().into_bytes()))],
+            });
+        }
     }
     while node.waiting() > 0 {
         thread::sleep(Duration::from_millis(5));

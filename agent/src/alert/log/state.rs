@@ -68,7 +68,8 @@ struct Entry {
     body: Box<[u8]>,
     alert: (Fingerprint, i64),
     is_firing: bool,
-    at_ms: i64,
+    /// The log's own age when it came in.
+    since_ms: i64,
     only: Option<String>,
 }
 
@@ -96,6 +97,10 @@ pub(super) struct State {
     last: u64,
     /// The last entry that may be sent.
     allowed: u64,
+    /// How long the log has been open, and the last time it was told. The difference of two
+    /// times counts as far as it is credible: a clock that is set must not make pages old.
+    age_ms: i64,
+    told_ms: Option<i64>,
     bytes: usize,
     /// Those of `bytes` that entries take.
     waiting: usize,
@@ -113,6 +118,8 @@ impl State {
             receivers: BTreeMap::new(),
             last: 0,
             allowed: 0,
+            age_ms: 0,
+            told_ms: None,
             bytes: 0,
             waiting: 0,
             ops: Vec::new(),
@@ -268,7 +275,8 @@ impl State {
         self.insert(self.last, Entry::new(&record, body));
     }
 
-    fn insert(&mut self, number: u64, entry: Entry) {
+    fn insert(&mut self, number: u64, mut entry: Entry) {
+        entry.since_ms = self.age_ms;
         self.bytes += entry.size();
         self.waiting += entry.size();
         self.entries.insert(number, entry);
@@ -444,7 +452,7 @@ impl Entry {
         Self {
             alert: (record.page.fingerprint(), record.page.starts_at_ms),
             is_firing: record.page.is_firing(),
-            at_ms: record.page.at_ms,
+            since_ms: 0,
             only: record.only.clone(),
             body,
         }

@@ -5,6 +5,9 @@ use super::{REPEAT_RESOLVED_MS, State};
 /// Room is made down to this share of the bound, so that it need not be made for each page.
 const LOW: (usize, usize) = (9, 10);
 
+/// Most time that passes between two looks for what is too old.
+const MAX_STEP_MS: i64 = 5 * 60 * 1000;
+
 /// What was given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -84,11 +87,13 @@ impl State {
 
     pub(in super::super) fn expire(&mut self, now_ms: i64) -> Losses {
         let mut losses = Losses::default();
-        let oldest = now_ms.saturating_sub(self.limits.age_ms);
+        let told = self.told_ms.replace(now_ms).unwrap_or(now_ms);
+        self.age_ms += now_ms.saturating_sub(told).clamp(0, MAX_STEP_MS);
+        let oldest = self.age_ms - self.limits.age_ms;
         let old: Vec<_> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.at_ms < oldest)
+            .filter(|(_, entry)| entry.since_ms < oldest)
             .map(|(number, _)| *number)
             .collect();
         for number in old {
