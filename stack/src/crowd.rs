@@ -6,22 +6,22 @@
 
 mod abr;
 mod arrival;
-mod browser;
+pub(crate) mod browser;
 mod chatter;
 mod clock;
 mod control;
 mod gamer;
 mod net;
-mod playback;
+pub(crate) mod playback;
 mod player;
 mod playlist;
 mod scene;
-mod session;
-mod summary;
+pub(crate) mod session;
+pub(crate) mod summary;
 mod tally;
 mod track;
 mod troupe;
-mod viewer;
+pub(crate) mod viewer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -13,12 +13,12 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::session::Session;
-use cdp::{Cdp, Message, Target};
+use cdp::{Cdp, Target};
 
 mod cdp;
 mod page;
 
-pub(crate) use page::Plan;
+pub(crate) use page::{Page, Plan};
 
 /// Names under which distributions install Chromium.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
@@ -88,34 +88,30 @@ impl Browser {
         Ok(Self { cdp, script: text.into(), _child: child, _profile: profile })
     }
 
-    /// Plays until the plan or the run ends.
-    pub(crate) async fn watch(&self, session: Session, plan: Plan) {
-        if let Err(error) = self.play(&session, &plan).await {
-            tracing::warn!(session = %session.name, "the browser's player: {error:#}");
-        }
-    }
-
-    async fn play(&self, session: &Session, plan: &Plan) -> Result<()> {
+    /// A new page with hls.js in it, ready to play.
+    pub(crate) async fn open_page(&self) -> Result<Page> {
         let context = self.cdp.call(None, "Target.createBrowserContext", json!({})).await?;
         let context = text_of(&context, "browserContextId")?;
-        let (events, taken) = mpsc::channel(EVENTS);
-        let outcome = self.play_in(&context, session, plan, events, taken).await;
-        // The context takes its page and connections along.
-        let _gone = self.cdp.call(None, "Target.disposeBrowserContext", json!({ "browserContextId": context })).await;
-        outcome
-    }
-
-    async fn play_in(&self, context: &str, session: &Session, plan: &Plan, events: mpsc::Sender<Message>, taken: mpsc::Receiver<Message>) -> Result<()> {
         let target = json!({ "url": "about:blank", "browserContextId": context, "newWindow": true, "width": 640, "height": 360 });
         let target = self.cdp.call(None, "Target.createTarget", target).await?;
         let target = text_of(&target, "targetId")?;
         let attached = self.cdp.call(None, "Target.attachToTarget", json!({ "targetId": target, "flatten": true })).await?;
         let id: Target = text_of(&attached, "sessionId")?.into();
+        let (events, told) = mpsc::channel(EVENTS);
         self.cdp.listen(&id, events);
         self.cdp.call(Some(&id), "Runtime.enable", json!({})).await?;
         self.cdp.call(Some(&id), "Runtime.addBinding", json!({ "name": "tell" })).await?;
         self.evaluate(&id, &self.script).await?;
-        page::run(self, &id, session, plan, taken).await
+        Ok(Page { context, id, told })
+    }
+
+    /// Plays until the plan or the run ends, and closes the page.
+    pub(crate) async fn watch(&self, mut page: Page, session: &Session, plan: &Plan) {
+        if let Err(error) = page::run(self, &mut page, session, plan).await {
+            tracing::warn!(session = %session.name, "the browser's player: {error:#}");
+        }
+        // The context takes its page and connections along.
+        let _gone = self.cdp.call(None, "Target.disposeBrowserContext", json!({ "browserContextId": page.context })).await;
     }
 
     /// Runs a script in a page; the error carries what it threw.

@@ -69,19 +69,19 @@ impl Net {
 
     /// Sends a request and waits for all of its response.
     pub(crate) async fn fetch(&self, request: &Request, progress: &Progress) -> Result<Fetched, Failure> {
-        let within = request.want.all_within();
+        let within = request.within.1;
         match tokio::time::timeout(within, self.exchange(request, progress)).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(failure(Reason::Timeout, format!("no whole answer within {} s", within.as_secs()))),
+            Err(_) => Err(failure(Reason::Timeout, format!("no whole answer within {:.1} s", within.as_secs_f64()))),
         }
     }
 
     async fn exchange(&self, request: &Request, progress: &Progress) -> Result<Fetched, Failure> {
         let began = Instant::now();
-        let within = request.want.first_byte_within();
+        let within = request.within.0;
         let response = tokio::time::timeout(within, self.client.request(build(request)?))
             .await
-            .map_err(|_| failure(Reason::Timeout, format!("no answer within {} s", within.as_secs())))?
+            .map_err(|_| failure(Reason::Timeout, format!("no answer within {:.1} s", within.as_secs_f64())))?
             .map_err(|error| explain(&error))?;
         let first_byte = began.elapsed();
         progress.first_byte_us.store(u64::try_from(first_byte.as_micros()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);

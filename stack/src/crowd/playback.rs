@@ -16,13 +16,11 @@ pub(crate) struct Settings {
     pub(crate) start_s: f64,
     /// Media that must lie ahead before a stall ends.
     pub(crate) resume_s: f64,
-    /// How long the sound goes on alone when only the picture is missing, before that is a stall.
-    pub(crate) picture_grace_s: f64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { start_s: 0.2, resume_s: 0.2, picture_grace_s: 3.0 }
+        Self { start_s: 0.3, resume_s: 0.3 }
     }
 }
 
@@ -223,13 +221,9 @@ impl Playback {
         }
     }
 
-    /// How far frames can be shown: sound must be there, the picture may lag for a while.
+    /// How far frames can be shown: Chromium stalls when either picture or sound is missing.
     fn limit(&self) -> f64 {
-        let picture = self.end_of(0);
-        let media = match self.tracks.len() {
-            1 => picture,
-            _ => self.end_of(1).min(picture + self.settings.picture_grace_s),
-        };
+        let media = self.playhead + self.ahead_s();
         self.end.map_or(media, |end| media.min(end))
     }
 

@@ -104,6 +104,15 @@ struct Pending {
     loaded: u64,
     /// It is the initialization section that comes first.
     is_map: bool,
+    /// It follows another part of its segment without a look at rung and buffer: hls.js loads
+    /// parts in chains for as long as the next one is there.
+    is_chained: bool,
+}
+
+impl Pending {
+    fn can_be_abandoned(&self) -> bool {
+        !self.is_map && !self.is_chained
+    }
 }
 
 /// Where playback stands, for the truth.
@@ -245,7 +254,7 @@ impl Player {
         for (track, loader) in self.loaders.iter().enumerate() {
             times.push(loader.playlist_at.filter(|_| loader.playlist.is_none()));
             match &loader.object {
-                Some(pending) if track == 0 && self.rung > 0 && !pending.is_map => {
+                Some(pending) if track == 0 && self.rung > 0 && pending.can_be_abandoned() => {
                     let since = (self.playback_now() - pending.asked_at).max(0.0);
                     let looks = (since / ABANDON_EVERY_S).floor() + 1.0;
                     times.push(Some(pending.asked_at + looks * ABANDON_EVERY_S));

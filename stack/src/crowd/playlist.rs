@@ -12,8 +12,8 @@ mod attribute;
 mod master;
 mod media;
 
-pub(crate) use media::{Map, Media, Part, Report, Segment};
-pub(crate) use master::{Master, Variant};
+pub(crate) use master::Master;
+pub(crate) use media::{Map, Media, Part, Segment};
 
 /// A byte range of a resource: length and offset (RFC 8216bis 4.4.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

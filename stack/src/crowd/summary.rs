@@ -31,7 +31,9 @@ impl Spread {
     /// Adds one time.
     pub(crate) fn add_ms(&mut self, ms: f64) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; negative counts as none")]
-        self.0.saturating_record((ms * 1e3) as u64);
+        let us = (ms * 1e3) as u64;
+        // It grows by itself up to what memory holds; hours fit easily.
+        let _fits = self.0.record(us.min(1 << 40));
     }
 
     /// Adds all of another.
@@ -109,11 +111,6 @@ impl Summary {
     /// Adds to a counter.
     pub(crate) fn count(&mut self, name: &'static str, more: u64) {
         *self.counts.entry(name).or_default() += more;
-    }
-
-    /// A counter's value.
-    pub(crate) fn counted(&self, name: &str) -> u64 {
-        self.counts.get(name).copied().unwrap_or_default()
     }
 
     fn reason(&mut self, what: &str, reason: Reason) {

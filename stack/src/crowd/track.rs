@@ -167,6 +167,15 @@ impl Layout {
         })
     }
 
+    /// The part that follows another in its segment, if the playlist has it by now.
+    pub(crate) fn part_after(&self, segment: u64, part: u32) -> Option<Object> {
+        let index = usize::try_from(segment.checked_sub(self.media.first)?).ok()?;
+        if index > self.media.segments.len() {
+            return None;
+        }
+        self.next_part(index, 0.0, Some((segment, Some(part))))
+    }
+
     /// The part after the last one loaded; in a new segment the last one before `target` from
     /// which decoding can begin.
     fn next_part(&self, index: usize, target: f64, last: Option<(u64, Option<u32>)>) -> Option<Object> {

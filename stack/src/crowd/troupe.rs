@@ -99,8 +99,8 @@ impl Troupe<'_> {
             Sort::Chromium => {
                 let (Some(url), Some((browser, config))) = (self.args.stream.clone(), self.browser.clone()) else { return };
                 let acts = acts(seed, &self.scene.players, stay_s);
-                let plan = browser::Plan { acts, leave_at: stay_s, config, url: url.clone() };
-                self.begin(sessions, user, &url, late_s, |session, _| async move { browser.watch(session, plan).await }).await;
+                let plan = browser::Plan { acts, leave_at: stay_s, config, url };
+                self.begin_page(sessions, user, browser, plan);
             }
             Sort::Chatter => {
                 let Some(url) = self.args.chat.as_ref().map(|url| room(url, &self.scene.chatters.room, &user.name)) else { return };
@@ -121,18 +121,31 @@ impl Troupe<'_> {
         }
     }
 
+    /// A browser's page takes a while to make: the session begins when it is there.
+    fn begin_page(&self, sessions: &mut JoinSet<()>, user: &User, browser: Arc<Browser>, plan: browser::Plan) {
+        let (shared, name, asked) = (self.shared.clone(), Arc::clone(&user.name), Instant::now());
+        sessions.spawn(async move {
+            match browser.open_page().await {
+                Ok(page) => {
+                    let session = shared.open(&name, Role::Player, "chromium", plan.url.as_str(), asked.elapsed().as_secs_f64());
+                    browser.watch(page, &session, &plan).await;
+                }
+                Err(error) => tracing::warn!(session = %name, "no page for a player: {error:#}"),
+            }
+        });
+    }
+
     async fn begin<F>(&self, sessions: &mut JoinSet<()>, user: &User, url: &Url, late_s: f64, act: impl FnOnce(Session, Gate) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (valve, gate) = watch::channel(true);
-        let (role, client) = match user.sort {
-            Sort::Model => (Role::Player, "crowd"),
-            Sort::Chromium => (Role::Player, "chromium"),
-            Sort::Chatter => (Role::Chatter, "crowd"),
-            Sort::Gamer => (Role::Gamer, "crowd"),
+        let role = match user.sort {
+            Sort::Model | Sort::Chromium => Role::Player,
+            Sort::Chatter => Role::Chatter,
+            Sort::Gamer => Role::Gamer,
         };
-        let session = self.shared.open(&user.name, role, client, url.as_str(), late_s);
+        let session = self.shared.open(&user.name, role, "crowd", url.as_str(), late_s);
         // Orders are rare; should their queue be gone, the session just cannot be ordered about.
         let _told = self.comers.send(Member { session: session.clone(), valve }).await;
         sessions.spawn(act(session, gate));

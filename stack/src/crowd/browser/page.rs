@@ -28,6 +28,13 @@ pub(crate) struct Plan {
     pub(crate) config: serde_json::Value,
 }
 
+/// A page that is ready to play.
+pub(crate) struct Page {
+    pub(super) context: String,
+    pub(super) id: Target,
+    pub(super) told: mpsc::Receiver<Message>,
+}
+
 /// What the page tells; the wall clock is the same as ours, read in another process.
 #[derive(Debug, Deserialize)]
 struct Told {
@@ -54,7 +61,6 @@ enum What {
 /// Sums of one page.
 #[derive(Debug, Default)]
 struct Sums {
-    started_ns: Option<u64>,
     stall_ns: Option<u64>,
     seek_ns: Option<u64>,
     stalled_ms: f64,
@@ -65,7 +71,8 @@ struct Sums {
     playhead_s: f64,
 }
 
-pub(super) async fn run(browser: &Browser, id: &Target, session: &Session, plan: &Plan, mut told: mpsc::Receiver<Message>) -> Result<()> {
+pub(super) async fn run(browser: &Browser, page: &mut Page, session: &Session, plan: &Plan) -> Result<()> {
+    let Page { id, told, .. } = page;
     let options = json!({ "url": plan.url.as_str(), "session": &*session.name, "config": plan.config });
     browser.evaluate(id, &format!("window.options = {options};")).await?;
     browser.evaluate(id, SCRIPT).await?;
@@ -117,11 +124,7 @@ fn note(session: &Session, sums: &mut Sums, message: &Message) {
     let at = stamp(told.wall_ms);
     let since_ms = |since: Option<u64>| since.map_or(0.0, |since| milliseconds(at.mono_ns.saturating_sub(since)));
     let event = match told.what {
-        What::Startup { ms: _, latency_s, rung_bps } => {
-            sums.started_ns = Some(at.mono_ns);
-            // From the session's start, as for the models: it includes making the page.
-            Event::Startup { ms: milliseconds(at.mono_ns.saturating_sub(session.clock.stamp(0.0).mono_ns)), latency_s, rung_bps }
-        }
+        What::Startup { ms, latency_s, rung_bps } => Event::Startup { ms, latency_s, rung_bps },
         What::StallBegin { playhead_s } => {
             sums.stall_ns = Some(at.mono_ns);
             sums.stalls += 1;

@@ -1,5 +1,7 @@
 //! Which playlist and which object to ask for next.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::cmcd::Kind;
@@ -110,7 +112,7 @@ impl Player {
     /// Gives up an object that will not come in time, for a lower rung.
     pub(super) fn abandon(&mut self, now: f64) {
         let (Some(ladder), Some(loader)) = (&self.ladder, self.loaders.first()) else { return };
-        let Some(pending) = loader.object.as_ref().filter(|pending| !pending.is_map) else { return };
+        let Some(pending) = loader.object.as_ref().filter(|pending| pending.can_be_abandoned()) else { return };
         if !self.playback.is_playing() && !self.playback.is_stalled() {
             return;
         }
@@ -143,6 +145,7 @@ impl Player {
         let loader = &mut self.loaders[track];
         loader.playlist_at = None;
         let mut url = loader.url.clone();
+        let mut held = None;
         if let Some(layout) = loader.layout.as_ref().filter(|layout| layout.is_live() && layout.misses == 0) {
             let (number, part) = match layout.last_part() {
                 Some((number, part)) if number == layout.media.open() => (number, Some(part + 1)),
@@ -154,6 +157,9 @@ impl Player {
                 query.append_pair("_HLS_msn", &number.to_string());
                 if let Some(part) = part {
                     query.append_pair("_HLS_part", &part.to_string());
+                    // hls.js gives a held request up sooner than others.
+                    let part_s = layout.media.part_target_s.unwrap_or_default();
+                    held = Some(f64::max(3.0 * part_s, 0.8 * layout.media.target_s).min(10.0));
                 }
             }
             if layout.media.can_skip_until_s.is_some_and(|until| now - layout.loaded_at < until / 2.0) {
@@ -161,8 +167,12 @@ impl Player {
             }
             drop(query);
         }
+        let held_within = held.map(Duration::from_secs_f64);
         let url = self.with_cmcd(url, track, Kind::Manifest);
         let id = self.ask(url, None, Want::Text);
+        if let (Some(within), Some(request)) = (held_within, self.requests.back_mut()) {
+            request.within = (within, within);
+        }
         self.loaders[track].playlist = Some((id, now));
     }
 
@@ -186,33 +196,41 @@ impl Player {
         match map {
             Some((map_url, range)) if loader.map.as_ref() != Some(&map_url) => {
                 let url = self.with_cmcd(map_url.clone(), track, Kind::Init);
-                self.ask_for(track, now, object, url, range, true);
+                let id = self.ask(url, range, Want::Size);
+                let pending = Pending { id, object, asked_at: now, first_byte_s: None, loaded: 0, is_map: true, is_chained: false };
+                self.loaders[track].object = Some(pending);
             }
-            _ => self.ask_for_media(track, now, object, url),
+            _ => self.ask_for_media(track, now, object, url, false),
+        }
+    }
+
+    /// The next part of the segment that was loaded last, if the playlist has it.
+    pub(super) fn chain(&mut self, track: usize, now: f64) {
+        let loader = &mut self.loaders[track];
+        let (Some(layout), Some((segment, Some(part)))) = (&loader.layout, loader.last) else { return };
+        let Some(object) = layout.part_after(segment, part) else { return };
+        if let Some(url) = loader.resolve(&object.resource) {
+            self.ask_for_media(track, now, object, url, true);
         }
     }
 
     /// Asks for the media itself, its initialization section being there.
-    pub(super) fn ask_for_media(&mut self, track: usize, now: f64, object: Object, url: Url) {
+    pub(super) fn ask_for_media(&mut self, track: usize, now: f64, object: Object, url: Url, is_chained: bool) {
         let seconds = object.end - object.start;
         let range = object.resource.range;
         let url = self.with_cmcd(url, track, Kind::Media { seconds });
         if track == 0 {
             self.last_object_s = seconds;
         }
-        self.ask_for(track, now, object, url, range, false);
-    }
-
-    fn ask_for(&mut self, track: usize, now: f64, object: Object, url: Url, range: Option<Range>, is_map: bool) {
         let id = self.ask(url, range, Want::Size);
-        let pending = Pending { id, object, asked_at: now, first_byte_s: None, loaded: 0, is_map };
+        let pending = Pending { id, object, asked_at: now, first_byte_s: None, loaded: 0, is_map: false, is_chained };
         self.loaders[track].object = Some(pending);
     }
 
     fn ask(&mut self, url: Url, range: Option<Range>, want: Want) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.requests.push_back(Request { id, url, range, want });
+        self.requests.push_back(Request { id, url, range, want, within: want.within() });
         id
     }
 

@@ -186,7 +186,7 @@ impl Player {
             let map = object.map.as_ref().and_then(|map| loader.url.join(&map.uri).ok());
             loader.map = map;
             if let Ok(url) = loader.url.join(&object.resource.uri) {
-                self.ask_for_media(track, now, object, url);
+                self.ask_for_media(track, now, object, url, false);
             }
             return;
         }
@@ -200,6 +200,7 @@ impl Player {
             self.note_lateness(now, &object);
         }
         self.playback.append(now, track, object.start, object.end);
+        self.chain(track, now);
     }
 
     /// Lateness against the quickest part so far: whatever delays a part shows, be it the

@@ -20,8 +20,6 @@ pub(crate) struct Media {
     pub(crate) segments: Vec<Segment>,
     /// Parts of the segment that is still being made.
     pub(crate) open_parts: Vec<Part>,
-    /// Part that is announced but not there yet.
-    pub(crate) hint: Option<Resource>,
     /// Nothing will be added: recorded, or the stream has ended.
     pub(crate) ended: bool,
     /// Whether the server holds requests until what they ask for exists.
@@ -30,8 +28,6 @@ pub(crate) struct Media {
     pub(crate) can_skip_until_s: Option<f64>,
     pub(crate) hold_back_s: Option<f64>,
     pub(crate) part_hold_back_s: Option<f64>,
-    /// Where the other rungs are.
-    pub(crate) reports: Vec<Report>,
 }
 
 /// A complete segment.
@@ -56,14 +52,6 @@ pub(crate) struct Part {
 
 /// Initialization section.
 pub(crate) type Map = Arc<Resource>;
-
-/// EXT-X-RENDITION-REPORT: the newest segment and part of another rendition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) uri: Arc<str>,
-    pub(crate) last_segment: Option<u64>,
-    pub(crate) last_part: Option<u64>,
-}
 
 impl Media {
     pub(crate) fn parse(text: &str) -> Result<Self, Unusable> {
@@ -117,8 +105,6 @@ impl Reader {
             "#EXT-X-PART-INF" => media.part_target_s = Attributes::new(value).seconds("PART-TARGET"),
             "#EXT-X-SERVER-CONTROL" => self.server_control(Attributes::new(value)),
             "#EXT-X-SKIP" => media.skipped = Attributes::new(value).number("SKIPPED-SEGMENTS").unwrap_or(0),
-            "#EXT-X-PRELOAD-HINT" => self.hint(Attributes::new(value)),
-            "#EXT-X-RENDITION-REPORT" => self.report(Attributes::new(value)),
             _ => {}
         }
     }
@@ -154,20 +140,6 @@ impl Reader {
         self.media.can_skip_until_s = list.seconds("CAN-SKIP-UNTIL");
         self.media.hold_back_s = list.seconds("HOLD-BACK");
         self.media.part_hold_back_s = list.seconds("PART-HOLD-BACK");
-    }
-
-    fn hint(&mut self, list: Attributes<'_>) {
-        if list.get("TYPE") == Some("PART") {
-            self.media.hint = list.get("URI").map(|uri| Resource { uri: uri.into(), range: None });
-        }
-    }
-
-    fn report(&mut self, list: Attributes<'_>) {
-        self.media.reports.extend(list.get("URI").map(|uri| Report {
-            uri: uri.into(),
-            last_segment: list.number("LAST-MSN"),
-            last_part: list.number("LAST-PART"),
-        }));
     }
 
     fn finish(self) -> Result<Media, Unusable> {
@@ -229,8 +201,6 @@ f267.mp4
         assert_eq!(media.segments[1].parts.len(), 2);
         assert!(media.segments[1].map.is_some());
         assert_eq!(media.open_parts[1].resource.range, Some(Range { length: 50, offset: 100 }));
-        assert_eq!(media.hint.unwrap().uri.as_ref(), "f268.2.mp4");
-        assert_eq!(media.reports[0].last_segment, Some(268));
     }
 
     #[test]
