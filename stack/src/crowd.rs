@@ -108,7 +108,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         .name("orders".to_owned())
         .spawn(move || control::listen(std::io::stdin().lock(), &orders))
         .context("starting the thread that reads orders")?;
-    let obedience = tokio::spawn(control::obey(taken, come));
+    let obedience = tokio::spawn(control::obey(shared.clone(), taken, come));
     let browser = start_browser(&args).await?;
     let troupe = Troupe { scene, args: &args, shared: shared.clone(), comers, browser };
     let end = tokio::time::sleep(Duration::from_secs_f64(args.seconds));

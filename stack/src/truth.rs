@@ -20,7 +20,7 @@ mod event;
 mod writer;
 
 pub(crate) use event::{Event, Phase, Reason, Role, WaitingFor};
-pub(crate) use writer::{Totals, Truth};
+pub(crate) use writer::Truth;
 
 /// Version of the schema, in the first line of every file.
 pub(crate) const SCHEMA: u32 = 1;

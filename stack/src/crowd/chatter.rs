@@ -260,3 +260,6 @@ pub(crate) fn explain(error: &tungstenite::Error) -> Failure {
         _ => explain_cause(error, detail),
     }
 }
+
+#[cfg(test)]
+mod tests;

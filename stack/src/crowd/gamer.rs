@@ -180,18 +180,18 @@ impl Gamer<'_> {
         match message {
             Some(Ok(Message::Binary(bytes))) => match ServerMessage::decode(&bytes) {
                 Ok(message) => self.read(fight, &message, bytes.len()),
-                Err(error) => return Err(failure(Reason::Protocol, error.to_string())),
+                Err(error) => Err(failure(Reason::Protocol, error.to_string())),
             },
             Some(Ok(Message::Close(frame))) => {
                 self.note_inputs(fight);
                 let code = frame.as_ref().map_or(1005, |frame| u16::from(frame.code));
                 let reason = if code == close::TOO_FAST { Reason::Protocol } else { Reason::Closed };
                 let detail = frame.map_or_else(String::new, |frame| format!("{code} {}", frame.reason));
-                return Ok(ControlFlow::Break(failure(reason, detail)));
+                Ok(ControlFlow::Break(failure(reason, detail)))
             }
             Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(ControlFlow::Continue(())),
-            Some(Err(error)) => return Err(explain(&error)),
-            None => return Err(failure(Reason::Closed, "ended without a close frame".to_owned())),
+            Some(Err(error)) => Err(explain(&error)),
+            None => Err(failure(Reason::Closed, "ended without a close frame".to_owned())),
         }
     }
 

@@ -332,4 +332,4 @@ fn whole(value: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

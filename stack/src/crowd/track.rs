@@ -40,19 +40,23 @@ pub(crate) struct Object {
     pub(crate) newest: bool,
 }
 
+/// A delta update leaves out segments that are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoBase;
+
 impl Layout {
-    /// Lays out a playlist; `Err` gives it back where a delta update has nothing to build on.
-    pub(crate) fn new(mut media: Media, previous: Option<&mut Layout>, timeline: &mut Timeline, now: f64) -> Result<Self, Media> {
+    /// Lays out a playlist, over the version before.
+    pub(crate) fn new(mut media: Media, previous: Option<&mut Layout>, timeline: &mut Timeline, now: f64) -> Result<Self, NoBase> {
         let mut misses = 0;
         let mut first_start = None;
         if let Some(previous) = previous {
             if media.skipped > 0 && !fill_skipped(&mut media, &mut previous.media) {
-                return Err(media);
+                return Err(NoBase);
             }
             misses = if previous.newest() == newest(&media) { previous.misses + 1 } else { 0 };
             first_start = previous.start_of(media.first);
         } else if media.skipped > 0 {
-            return Err(media);
+            return Err(NoBase);
         }
         let mut start = timeline.place(&media, first_start);
         let mut starts = Vec::with_capacity(media.segments.len() + 1);

@@ -185,3 +185,6 @@ impl Viewer<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

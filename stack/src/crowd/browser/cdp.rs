@@ -109,8 +109,10 @@ impl Routes {
     fn pass_on(&self, message: Message) {
         if let Some(id) = message.id {
             let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            // Who gave up waiting needs no answer.
-            let _unwanted = waiting.map(|waiting| waiting.send(message));
+            if let Some(waiting) = waiting {
+                // Who gave up waiting needs no answer.
+                let _unwanted = waiting.send(message);
+            }
         } else if let Some(target) = &message.target {
             let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
             if message.method == "Inspector.targetCrashed" || message.method == "Inspector.detached" {

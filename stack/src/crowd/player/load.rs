@@ -63,9 +63,7 @@ impl Player {
     pub(super) fn next_load_at(&self, track: usize) -> Option<f64> {
         let loader = &self.loaders[track];
         let now = self.playback_now();
-        if loader.layout.is_none() {
-            return None;
-        }
+        loader.layout.as_ref()?;
         if loader.object_at > now {
             return Some(loader.object_at);
         }

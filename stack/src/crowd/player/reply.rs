@@ -112,7 +112,7 @@ impl Player {
             parsed => parsed?,
         };
         let first_bps = rate(master.variants[0].bandwidth);
-        self.estimator = Estimator::new(first_bps.min(DEFAULT_MOST_BPS).max(DEFAULT_BPS));
+        self.estimator = Estimator::new(first_bps.clamp(DEFAULT_BPS, DEFAULT_MOST_BPS));
         master.variants.sort_by_key(|variant| variant.bandwidth);
         let audio = master.audio_for(&master.variants[0]).and_then(|audio| self.master.join(&audio.uri).ok());
         let (mut rungs, mut urls) = (Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use super::*;
 use crate::crowd::playback::Settings;
 use server::{RUNGS, Rate, World};
 
-mod server;
+pub(crate) mod server;
 
 fn player() -> Player {
     Player::new("s-1".into(), Url::parse("http://o/live/x/master.m3u8").unwrap(), Settings::default())

@@ -7,8 +7,8 @@ use super::super::{Answer, Player, Request};
 /// Rungs of the simulated ladder: name and bits per second.
 pub(super) const RUNGS: [(&str, f64); 3] = [("360p", 400e3), ("540p", 1_100e3), ("720p", 2_700e3)];
 const SEGMENT_S: f64 = 2.0;
-const PARTS: u64 = 10;
-const PART_S: f64 = 0.2;
+pub(crate) const PARTS: u64 = 10;
+pub(crate) const PART_S: f64 = 0.2;
 const STEP_S: f64 = 0.005;
 
 /// What the link carries at a moment, bits per second.
@@ -137,11 +137,11 @@ impl World {
     }
 }
 
-fn number(query: &str, name: &str) -> Option<u64> {
+pub(crate) fn number(query: &str, name: &str) -> Option<u64> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
-fn object_bytes(path: &str) -> u64 {
+pub(crate) fn object_bytes(path: &str) -> u64 {
     if path.contains("init") {
         return 800;
     }
@@ -150,7 +150,7 @@ fn object_bytes(path: &str) -> u64 {
     (bps * seconds / 8.0) as u64
 }
 
-fn master() -> String {
+pub(crate) fn master() -> String {
     let mut text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"a\",DEFAULT=YES,URI=\"audio/index.m3u8\"\n".to_owned();
     for (name, bps) in RUNGS {
         text.push_str(&format!("#EXT-X-STREAM-INF:BANDWIDTH={bps},AUDIO=\"a\"\n{name}/index.m3u8\n"));
@@ -158,7 +158,7 @@ fn master() -> String {
     text
 }
 
-fn media(made: u64, low_latency: bool) -> String {
+pub(crate) fn media(made: u64, low_latency: bool) -> String {
     let open = made / PARTS;
     let first = open - 8;
     let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-MAP:URI=\"init.mp4\"\n");
