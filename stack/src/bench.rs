@@ -8,6 +8,8 @@ use anyhow::Result;
 use crate::config::Config;
 
 pub(crate) mod chat;
+pub(crate) mod link;
+pub(crate) mod game;
 pub(crate) mod crowd;
 
 /// Arguments of `weir-stack bench`.
@@ -21,6 +23,10 @@ pub(crate) struct Args {
 enum Subject {
     /// Connections, fan-out and latency of `chat`, beside nginx with nchan
     Chat(chat::Args),
+    /// Delay, rate and fates of `link`'s relay, beside a plain veth pair
+    Link(link::Args),
+    /// Tickets matched in a second and their latency; ticks of many arenas under load
+    Game(game::Args),
     /// The crowd's model beside hls.js, and many players at once
     Crowd(crowd::Args),
 }
@@ -29,6 +35,8 @@ enum Subject {
 pub(crate) fn run(args: Args, config: &Config) -> Result<ExitCode> {
     match args.subject {
         Subject::Chat(args) => crate::daemon::run("bench-chat", config, chat::run(args)),
+        Subject::Link(args) => link::run(&args),
+        Subject::Game(args) => crate::daemon::run("bench-game", config, game::run(args)),
         Subject::Crowd(args) => crate::daemon::run("bench-crowd", config, crowd::run(args)),
     }
 }

@@ -1,5 +1,7 @@
 //! Logs, as text or JSON, to standard error; spans over OTLP where an endpoint is set.
 
+use std::io::IsTerminal as _;
+
 use anyhow::{Context as _, Result, ensure};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -72,7 +74,9 @@ pub(crate) fn start(name: &'static str, config: &Config) -> Result<Started> {
     let level = level
         .with_target(SPAN, LevelFilter::OFF)
         .with_target("mp4_atom", LevelFilter::OFF);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let lines = if config.json {
         lines.json().boxed()
     } else {

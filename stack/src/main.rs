@@ -55,7 +55,7 @@ enum Command {
     Link(link::Args),
     /// Topology, services, crowd and timed faults from one file
     Scenario(scenario::Args),
-    /// Load for the services' own benchmarks
+    /// Load one service that runs as a process of its own; prints the figures as JSON
     Bench(bench::Args),
     /// Print the configuration with every default
     Config,
@@ -87,8 +87,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             game::arena::run(args, config.game.clone()),
         ),
         Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
-        Command::Link(args) => link::run(&args),
-        Command::Scenario(args) => scenario::run(&args),
+        Command::Link(args) => link::run(args),
+        Command::Scenario(args) => scenario::run(args),
         Command::Bench(args) => bench::run(args, &config),
         Command::Config => {
             print!("{}", config.to_toml()?);

@@ -31,7 +31,11 @@ pub(crate) async fn trace(request: Request, next: Next) -> Response {
     // Fails only where no layer takes spans, and then there is nothing to join.
     _ = span.set_parent(parent);
     let response = next.run(request).instrument(span.clone()).await;
-    span.record("http.response.status_code", response.status().as_u16());
+    // Signed, for unsigned numbers become text on the way.
+    span.record(
+        "http.response.status_code",
+        i64::from(response.status().as_u16()),
+    );
     response
 }
 
