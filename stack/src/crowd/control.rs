@@ -50,7 +50,11 @@ pub(crate) struct Member {
 
 /// Carries out orders on the members that have come; goes on until it is dropped, since dropping
 /// it lets go of every valve.
-pub(crate) async fn obey(shared: Shared, mut orders: mpsc::Receiver<Order>, mut comers: mpsc::Receiver<Member>) {
+pub(crate) async fn obey(
+    shared: Shared,
+    mut orders: mpsc::Receiver<Order>,
+    mut comers: mpsc::Receiver<Member>,
+) {
     let mut members: Vec<Member> = Vec::new();
     loop {
         tokio::select! {
@@ -68,19 +72,41 @@ fn carry_out(order: Order, shared: &Shared, members: &[Member]) {
     if order.end {
         shared.stop.cancel();
     }
-    if let Some(Fault { fault, phase, target, detail }) = order.fault {
-        shared.truth.put(None, Event::Fault { fault, phase, target, detail });
+    if let Some(Fault {
+        fault,
+        phase,
+        target,
+        detail,
+    }) = order.fault
+    {
+        shared.truth.put(
+            None,
+            Event::Fault {
+                fault,
+                phase,
+                target,
+                detail,
+            },
+        );
     }
     if order.read_again {
         members.iter().for_each(read_again);
     }
     let role = order.role.unwrap_or(Role::Player);
-    let reading = members.iter().filter(|member| member.session.role == role && *member.valve.borrow());
+    let reading = members
+        .iter()
+        .filter(|member| member.session.role == role && *member.valve.borrow());
     for member in reading.take(order.stop_reading.unwrap_or(0)) {
         member.valve.send_replace(false);
         member.session.put(Event::StopReading);
-        if let Some(seconds) = order.seconds.filter(|seconds| (0.0..=86_400.0).contains(seconds)) {
-            let member = Member { session: member.session.clone(), valve: member.valve.clone() };
+        if let Some(seconds) = order
+            .seconds
+            .filter(|seconds| (0.0..=86_400.0).contains(seconds))
+        {
+            let member = Member {
+                session: member.session.clone(),
+                valve: member.valve.clone(),
+            };
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
                 read_again(&member);
@@ -122,7 +148,9 @@ fn parse(line: &str) -> Result<Option<Order>> {
     if line.trim().is_empty() {
         return Ok(None);
     }
-    serde_json::from_str(line).map(Some).with_context(|| format!("{:?}", line.chars().take(80).collect::<String>()))
+    serde_json::from_str(line)
+        .map(Some)
+        .with_context(|| format!("{:?}", line.chars().take(80).collect::<String>()))
 }
 
 #[cfg(test)]
@@ -131,10 +159,18 @@ mod tests {
 
     #[test]
     fn orders_are_read_and_nonsense_is_named() {
-        let order = parse(r#"{"stop_reading": 5, "role": "chatter", "seconds": 2.5}"#).unwrap().unwrap();
-        assert_eq!((order.stop_reading, order.role, order.seconds), (Some(5), Some(Role::Chatter), Some(2.5)));
+        let order = parse(r#"{"stop_reading": 5, "role": "chatter", "seconds": 2.5}"#)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (order.stop_reading, order.role, order.seconds),
+            (Some(5), Some(Role::Chatter), Some(2.5))
+        );
         assert_eq!(parse("\n").unwrap(), None);
-        let fault = parse(r#"{"fault": {"fault": "rate", "phase": "begin", "detail": "300 kbit/s"}}"#).unwrap().unwrap();
+        let fault =
+            parse(r#"{"fault": {"fault": "rate", "phase": "begin", "detail": "300 kbit/s"}}"#)
+                .unwrap()
+                .unwrap();
         assert_eq!(fault.fault.unwrap().phase, Phase::Begin);
         assert!(format!("{:#}", parse("{\"halt\":1}").unwrap_err()).contains("halt"));
     }
