@@ -127,7 +127,11 @@ pub enum ExprKind {
 
 impl Expr {
     pub(crate) fn new(kind: ExprKind, span: Span) -> Self {
-        let mut expr = Self { kind, span, height: 1 };
+        let mut expr = Self {
+            kind,
+            span,
+            height: 1,
+        };
         expr.height += expr.children().map(|child| child.height).max().unwrap_or(0);
         expr
     }
@@ -152,7 +156,11 @@ impl Expr {
             ExprKind::Negate(inner) | ExprKind::Paren(inner) => inner.value_type(),
             ExprKind::Binary { left, right, .. } => {
                 let scalar = |side: &Self| side.value_type() == Type::Scalar;
-                if scalar(left) && scalar(right) { Type::Scalar } else { Type::Vector }
+                if scalar(left) && scalar(right) {
+                    Type::Scalar
+                } else {
+                    Type::Vector
+                }
             }
         }
     }
@@ -261,12 +269,18 @@ impl Duration {
         }
         // 0.1 s is a little less than 100 ms in floats.
         let nearest = ms.round();
-        Ok(if (ms - nearest).abs() < 1e-6 { nearest } else { ms.trunc() } as i64)
+        Ok(if (ms - nearest).abs() < 1e-6 {
+            nearest
+        } else {
+            ms.trunc()
+        } as i64)
     }
 
     /// The duration in milliseconds if it does not depend on the query.
     pub fn constant_ms(&self) -> Option<i64> {
-        (!self.depends_on_query()).then(|| self.resolve_ms(0, 0).ok()).flatten()
+        (!self.depends_on_query())
+            .then(|| self.resolve_ms(0, 0).ok())
+            .flatten()
     }
 
     fn depends_on_query(&self) -> bool {

@@ -79,7 +79,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { samples: 50_000_000, series: 100_000, steps: 11_000 }
+        Self {
+            samples: 50_000_000,
+            series: 100_000,
+            steps: 11_000,
+        }
     }
 }
 
@@ -144,7 +148,11 @@ pub fn instant(
     at_ms: i64,
     options: &Options,
 ) -> Result<Outcome, EvalError> {
-    let range = TimeRange { start_ms: at_ms, end_ms: at_ms, step_ms: 0 };
+    let range = TimeRange {
+        start_ms: at_ms,
+        end_ms: at_ms,
+        step_ms: 0,
+    };
     let mut eval = Eval::new(storage, options, range);
     let value = match eval.top(expr, at_ms)? {
         Data::Scalar(value) => Value::Scalar(value),
@@ -162,9 +170,14 @@ pub fn range(
     range: TimeRange,
     options: &Options,
 ) -> Result<Outcome, EvalError> {
-    let invalid = |message: &str| EvalError::Invalid { span: expr.span, message: message.into() };
+    let invalid = |message: &str| EvalError::Invalid {
+        span: expr.span,
+        message: message.into(),
+    };
     if !matches!(expr.value_type(), Type::Scalar | Type::Vector) {
-        return Err(invalid("invalid expression type for range query, must be Scalar or instant Vector"));
+        return Err(invalid(
+            "invalid expression type for range query, must be Scalar or instant Vector",
+        ));
     }
     if range.step_ms <= 0 {
         return Err(invalid("step of a range query must be positive"));
@@ -198,12 +211,19 @@ struct Columns {
 impl Columns {
     fn push(&mut self, at_ms: i64, vector: Vec<Sample>) {
         for sample in vector {
-            let point = Point { at_ms, start_ms: 0, value: sample.value };
+            let point = Point {
+                at_ms,
+                start_ms: 0,
+                value: sample.value,
+            };
             match self.known.get(&sample.labels) {
                 Some(at) => self.series[*at].points.push(point),
                 None => {
                     self.known.insert(sample.labels.clone(), self.series.len());
-                    self.series.push(Series { labels: sample.labels, points: vec![point] });
+                    self.series.push(Series {
+                        labels: sample.labels,
+                        points: vec![point],
+                    });
                 }
             }
         }
@@ -256,7 +276,11 @@ impl<'a> Eval<'a> {
     }
 
     fn outcome(self, value: Value) -> Outcome {
-        Outcome { value, annotations: self.notes, samples: self.samples }
+        Outcome {
+            value,
+            annotations: self.notes,
+            samples: self.samples,
+        }
     }
 
     /// Evaluates the whole tree at one step.
@@ -277,7 +301,11 @@ impl<'a> Eval<'a> {
             sample.drop_name = false;
             dropped = true;
         }
-        if dropped { self.check_unique(vector, span) } else { Ok(()) }
+        if dropped {
+            self.check_unique(vector, span)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_unique(&self, vector: &[Sample], span: Span) -> Evaluated<()> {
@@ -285,7 +313,10 @@ impl<'a> Eval<'a> {
         if vector.iter().all(|sample| seen.insert(&sample.labels)) {
             return Ok(());
         }
-        Err(invalid(span, "vector cannot contain metrics with the same labelset"))
+        Err(invalid(
+            span,
+            "vector cannot contain metrics with the same labelset",
+        ))
     }
 
     fn eval(&mut self, expr: &Expr, at_ms: i64) -> Evaluated<Data> {
@@ -293,9 +324,9 @@ impl<'a> Eval<'a> {
             ExprKind::Number(value) => Ok(Data::Scalar(*value)),
             ExprKind::String(text) => Ok(Data::String(text.clone())),
             ExprKind::Paren(inner) => self.eval(inner, at_ms),
-            ExprKind::Vector(selector) => {
-                self.instant_selector(selector, expr.span, at_ms).map(Data::Vector)
-            }
+            ExprKind::Vector(selector) => self
+                .instant_selector(selector, expr.span, at_ms)
+                .map(Data::Vector),
             ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => {
                 self.plain_matrix(expr, at_ms).map(Data::Matrix)
             }
@@ -345,14 +376,22 @@ impl<'a> Eval<'a> {
     }
 
     fn unique_unless_delayed(&self, vector: &[Sample], span: Span) -> Evaluated<()> {
-        if self.options.delayed_name_removal { Ok(()) } else { self.check_unique(vector, span) }
+        if self.options.delayed_name_removal {
+            Ok(())
+        } else {
+            self.check_unique(vector, span)
+        }
     }
 
     /// Counts samples against the limit.
     fn spend(&mut self, samples: u64) -> Evaluated<()> {
         self.samples = self.samples.saturating_add(samples);
         let limit = self.options.limits.samples;
-        if self.samples > limit { Err(EvalError::Samples(limit)) } else { Ok(()) }
+        if self.samples > limit {
+            Err(EvalError::Samples(limit))
+        } else {
+            Ok(())
+        }
     }
 
     fn check_steps(&self, span: Span, start_ms: i64, end_ms: i64, step_ms: i64) -> Evaluated<()> {
@@ -366,7 +405,10 @@ impl<'a> Eval<'a> {
 }
 
 fn invalid(span: Span, message: impl Into<String>) -> EvalError {
-    EvalError::Invalid { span, message: message.into() }
+    EvalError::Invalid {
+        span,
+        message: message.into(),
+    }
 }
 
 #[cfg(test)]

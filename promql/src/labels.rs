@@ -241,7 +241,10 @@ impl LabelsBuilder {
 
     /// Sets a label; an empty value removes it.
     pub fn set(&mut self, name: &str, value: &str) {
-        match self.pairs.binary_search_by(|(have, _)| have.as_str().cmp(name)) {
+        match self
+            .pairs
+            .binary_search_by(|(have, _)| have.as_str().cmp(name))
+        {
             Ok(at) if value.is_empty() => {
                 self.pairs.remove(at);
             }
@@ -253,7 +256,9 @@ impl LabelsBuilder {
 
     /// The value of a label; "" if it is not set.
     pub fn get(&self, name: &str) -> &str {
-        let found = self.pairs.binary_search_by(|(have, _)| have.as_str().cmp(name));
+        let found = self
+            .pairs
+            .binary_search_by(|(have, _)| have.as_str().cmp(name));
         found.map_or("", |at| self.pairs[at].1.as_str())
     }
 
@@ -293,7 +298,10 @@ mod tests {
     #[test]
     fn dropping_labels_gives_the_same_set_as_never_setting_them() {
         let full = Labels::new([(NAME, "m"), (TYPE, "counter"), ("a", "1"), ("b", "2")]);
-        assert_eq!(full.without_metadata(), Labels::new([("a", "1"), ("b", "2")]));
+        assert_eq!(
+            full.without_metadata(),
+            Labels::new([("a", "1"), ("b", "2")])
+        );
         assert_eq!(full.only(&["b".to_owned()]), Labels::new([("b", "2")]));
         assert_eq!(full.without(&["b".to_owned()]).get("b"), "");
     }

@@ -23,7 +23,9 @@ pub(crate) fn plain(value: f64) -> String {
 /// Prints for a label value as OpenMetrics wants it: whole numbers end in `.0`.
 pub(crate) fn open_metrics(value: f64) -> String {
     let text = general(value);
-    let whole = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let whole = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-');
     if whole { text + ".0" } else { text }
 }
 
@@ -77,7 +79,11 @@ impl Kahan {
     }
 
     pub(crate) fn total(self) -> f64 {
-        if self.sum.is_infinite() { self.sum } else { self.sum + self.c }
+        if self.sum.is_infinite() {
+            self.sum
+        } else {
+            self.sum + self.c
+        }
     }
 }
 

@@ -170,7 +170,9 @@ impl Store {
     pub fn expire(&mut self, now_ms: i64) -> usize {
         let oldest = now_ms.saturating_sub(self.limits.idle_ms);
         let gone = |entry: &Option<Entry>| {
-            entry.as_ref().is_some_and(|entry| entry.last.at_ms < oldest)
+            entry
+                .as_ref()
+                .is_some_and(|entry| entry.last.at_ms < oldest)
         };
         let ids: Vec<u32> = (0u32..)
             .zip(&self.entries)
@@ -204,7 +206,12 @@ impl Store {
             history.push(&point);
             history
         });
-        let entry = Entry { labels: labels.clone(), last: point, keep_ms, history };
+        let entry = Entry {
+            labels: labels.clone(),
+            last: point,
+            keep_ms,
+            history,
+        };
         self.stats.apply((0, 0), entry.size());
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
         match self.entries.get_mut(id as usize) {
@@ -219,7 +226,10 @@ impl Store {
 
     fn append_to(&mut self, series: SeriesId, mut point: Point) -> Result<SeriesId, Refused> {
         self.check_room()?;
-        let slot = self.entries.get_mut(series.0 as usize).and_then(Option::as_mut);
+        let slot = self
+            .entries
+            .get_mut(series.0 as usize)
+            .and_then(Option::as_mut);
         let entry = slot.ok_or(Refused::OutOfOrder)?;
         if point.at_ms <= entry.last.at_ms {
             return Err(Refused::OutOfOrder);
@@ -280,7 +290,11 @@ impl Entry {
     /// Bytes and kept samples. The labels are shared with the map of series.
     fn size(&self) -> (usize, u64) {
         let history = self.history.as_ref();
-        let last = self.last.value.histogram().map_or(0, |value| value.heap_bytes());
+        let last = self
+            .last
+            .value
+            .histogram()
+            .map_or(0, |value| value.heap_bytes());
         let map = size_of::<Labels>() + 2 * size_of::<u32>();
         let own = size_of::<Option<Self>>() + self.labels.heap_bytes() + map + last;
         let kept = history.map_or(0, |history| history.heap_bytes());
@@ -290,7 +304,9 @@ impl Entry {
 
 /// The longest window that any need asks for.
 fn window_of(needs: &[Need], labels: &Labels) -> i64 {
-    let matching = needs.iter().filter(|need| matches_all(&need.matchers, labels));
+    let matching = needs
+        .iter()
+        .filter(|need| matches_all(&need.matchers, labels));
     matching.map(|need| need.window_ms).max().unwrap_or(0)
 }
 
@@ -316,12 +332,19 @@ fn prepare(value: &mut SampleValue, previous: Option<&SampleValue>) -> Result<()
             && before.custom == histogram.custom
             && !follows_reset(histogram, before)
     });
-    histogram.hint = if continues { ResetHint::NotReset } else { ResetHint::Unknown };
+    histogram.hint = if continues {
+        ResetHint::NotReset
+    } else {
+        ResetHint::Unknown
+    };
     Ok(())
 }
 
 fn follows_reset(histogram: &Histogram, before: &Histogram) -> bool {
-    let unhinted = Histogram { hint: ResetHint::Unknown, ..histogram.clone() };
+    let unhinted = Histogram {
+        hint: ResetHint::Unknown,
+        ..histogram.clone()
+    };
     unhinted.is_reset_after(before)
 }
 

@@ -51,7 +51,9 @@ impl Eval<'_> {
         at_ms: i64,
     ) -> Evaluated<Data> {
         if let Some(at) = args.iter().position(|arg| arg.value_type() == Type::Matrix) {
-            return self.call_over_range(span, name, (args, at), at_ms).map(Data::Vector);
+            return self
+                .call_over_range(span, name, (args, at), at_ms)
+                .map(Data::Vector);
         }
         let seconds = |ms: i64| ms as f64 / 1000.0;
         let (start, end) = (self.range.start_ms, self.range.end_ms);
@@ -68,16 +70,29 @@ impl Eval<'_> {
         Ok(Data::Scalar(scalar))
     }
 
-    fn scalar_call(&mut self, span: Span, name: &str, args: &[Expr], at_ms: i64) -> Evaluated<Data> {
+    fn scalar_call(
+        &mut self,
+        span: Span,
+        name: &str,
+        args: &[Expr],
+        at_ms: i64,
+    ) -> Evaluated<Data> {
         if name == "scalar" {
             let vector = self.vector_arg(span, args, 0, at_ms)?;
             let mut floats = vector.iter().filter_map(|sample| sample.value.float());
             let only = floats.next().filter(|_| floats.next().is_none());
             return Ok(Data::Scalar(only.unwrap_or(f64::NAN)));
         }
-        let (a, b) = (self.scalar_arg(span, args, 0, at_ms)?, self.scalar_arg(span, args, 1, at_ms)?);
+        let (a, b) = (
+            self.scalar_arg(span, args, 0, at_ms)?,
+            self.scalar_arg(span, args, 1, at_ms)?,
+        );
         let max = name == "max_of";
-        Ok(Data::Scalar(if max { math::max(a, b) } else { math::min(a, b) }))
+        Ok(Data::Scalar(if max {
+            math::max(a, b)
+        } else {
+            math::min(a, b)
+        }))
     }
 
     fn vector_call(
@@ -104,7 +119,11 @@ impl Eval<'_> {
             "sort_by_label" | "sort_by_label_desc" => {
                 let vector = self.vector_arg(span, args, 0, at_ms)?;
                 let labels = string_args(args.get(1..).unwrap_or_default());
-                Ok(sort::by_label(vector, &labels, name == "sort_by_label_desc"))
+                Ok(sort::by_label(
+                    vector,
+                    &labels,
+                    name == "sort_by_label_desc",
+                ))
             }
             "label_replace" => self.label_replace(span, args, at_ms),
             "label_join" => self.label_join(span, args, at_ms),
@@ -112,14 +131,19 @@ impl Eval<'_> {
             "histogram_quantile" => self.histogram_quantile(span, args, at_ms),
             "histogram_quantiles" => self.histogram_quantiles(span, args, at_ms),
             "histogram_fraction" => self.histogram_fraction(span, args, at_ms),
-            name if name.starts_with("histogram_") => self.histogram_figure(span, name, args, at_ms),
+            name if name.starts_with("histogram_") => {
+                self.histogram_figure(span, name, args, at_ms)
+            }
             "clamp" | "clamp_min" | "clamp_max" | "round" => {
                 self.bounded_math(span, name, args, at_ms)
             }
             _ => match (clock::find(name), math::find(name)) {
                 (Some(part), _) => self.clock(span, part, args, at_ms),
                 (None, Some(function)) => self.map_floats(span, args, at_ms, function),
-                (None, None) => Err(invalid(span, format!("function {name:?} is not implemented"))),
+                (None, None) => Err(invalid(
+                    span,
+                    format!("function {name:?} is not implemented"),
+                )),
             },
         }
     }
@@ -198,9 +222,8 @@ impl Eval<'_> {
         let ranges = self.ranges(arg, at_ms)?;
         let found = rate::find(name).or_else(|| over_time::find(name));
         let function = found.or_else(|| regression::find(name));
-        let function = function.ok_or_else(|| {
-            invalid(span, format!("function {name:?} is not implemented"))
-        })?;
+        let function = function
+            .ok_or_else(|| invalid(span, format!("function {name:?} is not implemented")))?;
         let mut call = RangeCall {
             name,
             function,
@@ -214,7 +237,12 @@ impl Eval<'_> {
             out: Vec::new(),
         };
         match ranges.source {
-            Source::Stored { ids, read_after_ms, read_until_ms, stats_only } => {
+            Source::Stored {
+                ids,
+                read_after_ms,
+                read_until_ms,
+                stats_only,
+            } => {
                 for id in ids.iter() {
                     let window = self.read(*id, read_after_ms, read_until_ms, stats_only)?;
                     if !window.is_empty() {
@@ -224,7 +252,12 @@ impl Eval<'_> {
                 }
             }
             Source::Computed(list) => {
-                for Computed { labels, drop_name, window } in &list {
+                for Computed {
+                    labels,
+                    drop_name,
+                    window,
+                } in &list
+                {
                     call.apply(self, labels, *drop_name, window)?;
                 }
             }
@@ -243,7 +276,9 @@ impl Eval<'_> {
         at: usize,
         at_ms: i64,
     ) -> Evaluated<Vec<Sample>> {
-        let arg = args.get(at).ok_or_else(|| invalid(span, "missing argument"))?;
+        let arg = args
+            .get(at)
+            .ok_or_else(|| invalid(span, "missing argument"))?;
         self.vector(arg, at_ms)
     }
 
@@ -254,7 +289,9 @@ impl Eval<'_> {
         at: usize,
         at_ms: i64,
     ) -> Evaluated<f64> {
-        let arg = args.get(at).ok_or_else(|| invalid(span, "missing argument"))?;
+        let arg = args
+            .get(at)
+            .ok_or_else(|| invalid(span, "missing argument"))?;
         self.scalar(arg, at_ms)
     }
 }
@@ -300,7 +337,11 @@ impl RangeCall<'_> {
         if matches!(self.name, "rate" | "increase") && value.float().is_some() {
             self.doubt_counter(eval, labels);
         }
-        let mut sample = Sample { labels: labels.clone(), value, drop_name };
+        let mut sample = Sample {
+            labels: labels.clone(),
+            value,
+            drop_name,
+        };
         if !matches!(self.name, "last_over_time" | "first_over_time") {
             eval.forget_name(&mut sample);
         }
@@ -327,7 +368,10 @@ impl RangeCall<'_> {
         if self.counters_seen.as_deref() == Some(name) {
             return;
         }
-        if !["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end)) {
+        if !["_total", "_sum", "_count", "_bucket"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
             eval.notes.info(format!(
                 "metric might not be a counter, name does not end in \
                  _total/_sum/_count/_bucket: {name:?}"
@@ -339,9 +383,10 @@ impl RangeCall<'_> {
 
 fn check_extended(span: Span, name: &str, selector: Option<&Selector>) -> Evaluated<()> {
     let (word, allowed): (&str, &[&str]) = match selector {
-        Some(selector) if selector.anchored => {
-            ("anchored", &["changes", "delta", "increase", "rate", "resets"])
-        }
+        Some(selector) if selector.anchored => (
+            "anchored",
+            &["changes", "delta", "increase", "rate", "resets"],
+        ),
         Some(selector) if selector.smoothed => ("smoothed", &["delta", "increase", "rate"]),
         _ => return Ok(()),
     };
@@ -349,7 +394,10 @@ fn check_extended(span: Span, name: &str, selector: Option<&Selector>) -> Evalua
         return Ok(());
     }
     let list = allowed.join(", ");
-    Err(invalid(span, format!("{word} modifier can only be used with: {list} - not with {name}")))
+    Err(invalid(
+        span,
+        format!("{word} modifier can only be used with: {list} - not with {name}"),
+    ))
 }
 
 /// The result of `absent`: one sample with the labels that a selector names.

@@ -10,6 +10,16 @@ use crate::ast::{AggregateOp, BinaryOp, Cardinality, Expr, ExprKind, Matching, S
 const COMPARISON: u8 = 3;
 const UNARY: u8 = 6;
 
+/// Words that no metric is called by; all others are names where one is due.
+const RESERVED: [&str; 6] = [
+    "bool",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "atan2",
+];
+
 pub(super) struct Parser {
     tokens: Vec<(Token, Span)>,
     at: usize,
@@ -19,7 +29,12 @@ pub(super) struct Parser {
 
 impl Parser {
     pub(super) fn new(text: &str) -> Result<Self, ParseError> {
-        Ok(Self { tokens: tokens(text)?, at: 0, depth: 0, ids: 0 })
+        Ok(Self {
+            tokens: tokens(text)?,
+            at: 0,
+            depth: 0,
+            ids: 0,
+        })
     }
 
     pub(super) fn whole_expression(&mut self) -> Result<Expr, ParseError> {
@@ -32,7 +47,11 @@ impl Parser {
     }
 
     pub(super) fn expect_end(&mut self) -> Result<(), ParseError> {
-        if self.peek() == &Token::End { Ok(()) } else { Err(self.unexpected("end of input")) }
+        if self.peek() == &Token::End {
+            Ok(())
+        } else {
+            Err(self.unexpected("end of input"))
+        }
     }
 
     /// An expression of operators that bind at least as strongly as `floor`.
@@ -46,9 +65,19 @@ impl Parser {
             let span = left.span;
             self.next();
             let (return_bool, matching) = self.operator_modifiers()?;
-            let right = self.expression(if op == BinaryOp::Pow { strength } else { strength + 1 })?;
+            let right = self.expression(if op == BinaryOp::Pow {
+                strength
+            } else {
+                strength + 1
+            })?;
             let (left_side, right) = (Box::new(left), Box::new(right));
-            let kind = ExprKind::Binary { op, left: left_side, right, return_bool, matching };
+            let kind = ExprKind::Binary {
+                op,
+                left: left_side,
+                right,
+                return_bool,
+                matching,
+            };
             left = self.node(kind, span)?;
         }
         self.depth -= 1;
@@ -114,6 +143,11 @@ impl Parser {
             self.next();
             let nan = word.eq_ignore_ascii_case("nan");
             ExprKind::Number(if nan { f64::NAN } else { f64::INFINITY })
+        } else if RESERVED
+            .iter()
+            .any(|reserved| word.eq_ignore_ascii_case(reserved))
+        {
+            return Err(self.unexpected("an expression"));
         } else {
             self.vector_selector()?
         };
@@ -140,7 +174,13 @@ impl Parser {
         let expr = args.pop().map(Box::new);
         let expr = expr.ok_or_else(|| ParseError::new(span, "no arguments for aggregation"))?;
         let param = args.pop().map(Box::new);
-        Ok(ExprKind::Aggregate { op, expr, param, labels, without })
+        Ok(ExprKind::Aggregate {
+            op,
+            expr,
+            param,
+            labels,
+            without,
+        })
     }
 
     fn grouping(&mut self) -> Result<Option<(Vec<String>, bool)>, ParseError> {
@@ -154,9 +194,8 @@ impl Parser {
 
     fn call(&mut self, name: &str, span: Span) -> Result<ExprKind, ParseError> {
         let function = function::find(name);
-        let function = function.ok_or_else(|| {
-            ParseError::new(span, format!("unknown function with name {name:?}"))
-        })?;
+        let function = function
+            .ok_or_else(|| ParseError::new(span, format!("unknown function with name {name:?}")))?;
         let args = self.arguments()?;
         Ok(ExprKind::Call { function, args })
     }
@@ -249,8 +288,16 @@ impl Parser {
             self.expect("(")?;
             let value = self.signed_number()?;
             self.expect(")")?;
-            matching.fill_left = if left { Some(value) } else { matching.fill_left };
-            matching.fill_right = if right { Some(value) } else { matching.fill_right };
+            matching.fill_left = if left {
+                Some(value)
+            } else {
+                matching.fill_left
+            };
+            matching.fill_right = if right {
+                Some(value)
+            } else {
+                matching.fill_right
+            };
         }
     }
 
@@ -300,12 +347,20 @@ impl Parser {
     /// A node of the tree, whose height is bounded whatever its shape.
     pub(super) fn node(&self, kind: ExprKind, span: Span) -> Result<Expr, ParseError> {
         let expr = Expr::new(kind, span);
-        if expr.height > MAX_DEPTH { Err(self.too_deep()) } else { Ok(expr) }
+        if expr.height > MAX_DEPTH {
+            Err(self.too_deep())
+        } else {
+            Ok(expr)
+        }
     }
 
     fn enter(&mut self) -> Result<(), ParseError> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(self.too_deep()) } else { Ok(()) }
+        if self.depth > MAX_DEPTH {
+            Err(self.too_deep())
+        } else {
+            Ok(())
+        }
     }
 
     fn too_deep(&self) -> ParseError {
@@ -334,12 +389,16 @@ impl Parser {
     }
 
     pub(super) fn peek_at(&self, ahead: usize) -> &Token {
-        self.tokens.get(self.at + ahead).map_or(&Token::End, |(token, _)| token)
+        self.tokens
+            .get(self.at + ahead)
+            .map_or(&Token::End, |(token, _)| token)
     }
 
     pub(super) fn span(&self) -> Span {
         let last = self.tokens.len().saturating_sub(1);
-        self.tokens.get(self.at.min(last)).map_or(Span::default(), |(_, span)| *span)
+        self.tokens
+            .get(self.at.min(last))
+            .map_or(Span::default(), |(_, span)| *span)
     }
 
     pub(super) fn next(&mut self) {
@@ -364,7 +423,11 @@ impl Parser {
     }
 
     pub(super) fn expect(&mut self, sign: &str) -> Result<(), ParseError> {
-        if self.take(sign) { Ok(()) } else { Err(self.unexpected(&format!("{sign:?}"))) }
+        if self.take(sign) {
+            Ok(())
+        } else {
+            Err(self.unexpected(&format!("{sign:?}")))
+        }
     }
 
     pub(super) fn unexpected(&self, wanted: &str) -> ParseError {

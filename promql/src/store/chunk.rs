@@ -67,10 +67,17 @@ impl Chunk {
         }
         if point.start_ms != before.start_ms {
             flags |= START;
-            write(&mut self.bytes, point.start_ms.wrapping_sub(before.start_ms));
+            write(
+                &mut self.bytes,
+                point.start_ms.wrapping_sub(before.start_ms),
+            );
         }
         let stale = is_stale(point.value);
-        flags |= if stale { STALE } else { write_value(&mut self.bytes, before.value, point.value) };
+        flags |= if stale {
+            STALE
+        } else {
+            write_value(&mut self.bytes, before.value, point.value)
+        };
         self.bytes[flags_at] = flags;
         self.count += 1;
         self.state = State {
@@ -82,7 +89,10 @@ impl Chunk {
     }
 
     pub(super) fn iter(&self) -> ChunkIter<'_> {
-        ChunkIter { rest: &self.bytes, state: State::default() }
+        ChunkIter {
+            rest: &self.bytes,
+            state: State::default(),
+        }
     }
 }
 
@@ -111,7 +121,11 @@ impl Iterator for ChunkIter<'_> {
         Some(FloatPoint {
             at_ms: self.state.at_ms,
             start_ms: self.state.start_ms,
-            value: if flags & STALE == 0 { self.state.value } else { STALE_NAN },
+            value: if flags & STALE == 0 {
+                self.state.value
+            } else {
+                STALE_NAN
+            },
         })
     }
 }
@@ -149,7 +163,8 @@ fn read_value(rest: &mut &[u8], flags: u8, before: f64) -> Option<f64> {
     let (lead, trail) = (usize::from(shape >> 4), usize::from(shape & 15));
     let size = 8usize.checked_sub(lead + trail)?;
     let mut all = [0; 8];
-    all.get_mut(lead..lead + size)?.copy_from_slice(after.get(..size)?);
+    all.get_mut(lead..lead + size)?
+        .copy_from_slice(after.get(..size)?);
     *rest = after.get(size..)?;
     Some(f64::from_bits(before.to_bits() ^ u64::from_be_bytes(all)))
 }
@@ -228,7 +243,11 @@ mod tests {
     fn a_steady_counter_takes_two_bytes_a_sample() {
         let mut chunk = Chunk::default();
         for at in 0..120 {
-            chunk.push(FloatPoint { at_ms: at * 10_000, start_ms: 0, value: (at * 7) as f64 });
+            chunk.push(FloatPoint {
+                at_ms: at * 10_000,
+                start_ms: 0,
+                value: (at * 7) as f64,
+            });
         }
         assert!(chunk.bytes.len() <= 250, "{}", chunk.bytes.len());
     }
