@@ -3,10 +3,12 @@
 //! can exhaust the stack.
 
 mod check;
+mod cursor;
 mod duration;
 mod expr;
 mod function;
 mod lex;
+mod matching;
 mod selector;
 
 use thiserror::Error;

@@ -1,8 +1,8 @@
 //! `anchored` and `smoothed` ranges: the first begins with the last point
 //! before the range, the second interpolates at both ends.
 
-use super::call::Range;
 use super::group::noted;
+use super::over_range::Range;
 use super::rate::Kind;
 use crate::annotation::Annotations;
 use crate::histogram::{Histogram, IncompatibleSchemas, ResetHint};

@@ -108,9 +108,8 @@ impl Eval<'_> {
     ) -> Evaluated<HashMap<Labels, Vec<Labels>>> {
         let identities: HashSet<Labels> =
             base.iter().map(|sample| identity(&sample.labels)).collect();
-        let mut infos: HashMap<Labels, Vec<Labels>> = HashMap::new();
         if identities.iter().all(Labels::is_empty) {
-            return Ok(infos);
+            return Ok(HashMap::new());
         }
         let mut matchers = wanted.names.clone();
         if matchers.is_empty() {
@@ -154,13 +153,19 @@ impl Eval<'_> {
                 }
             }
         }
-        let mut sorted: Vec<_> = newest.into_iter().collect();
-        sorted.sort();
-        for ((identity, _), (_, labels)) in sorted {
-            infos.entry(identity).or_default().push(labels);
-        }
-        Ok(infos)
+        Ok(by_identity(newest))
     }
+}
+
+/// The newest info series of each identity, in order of the metrics' names.
+fn by_identity(newest: HashMap<(Labels, String), (i64, Labels)>) -> HashMap<Labels, Vec<Labels>> {
+    let mut sorted: Vec<_> = newest.into_iter().collect();
+    sorted.sort();
+    let mut infos: HashMap<Labels, Vec<Labels>> = HashMap::new();
+    for ((identity, _), (_, labels)) in sorted {
+        infos.entry(identity).or_default().push(labels);
+    }
+    infos
 }
 
 fn identity(labels: &Labels) -> Labels {

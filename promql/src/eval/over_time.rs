@@ -1,7 +1,7 @@
 //! Functions that fold the range of one series into a value: sums, extremes,
 //! counts, times, quantiles.
 
-use super::call::{Range, RangeFunction};
+use super::over_range::{Range, RangeFunction};
 use super::rate::restarted;
 use super::{group, math};
 use crate::annotation::Annotations;

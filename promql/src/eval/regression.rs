@@ -1,7 +1,7 @@
 //! Trends: least squares (`deriv`, `predict_linear`) and double exponential
 //! smoothing.
 
-use super::call::{Range, RangeFunction};
+use super::over_range::{Range, RangeFunction};
 use crate::annotation::Annotations;
 use crate::number::{Kahan, general};
 use crate::storage::FloatPoint;

@@ -212,6 +212,11 @@ fn check_binary(
             op.symbol()
         ));
     }
+    check_on(expr, matching)
+}
+
+fn check_on(expr: &Expr, matching: &Matching) -> Result<(), ParseError> {
+    let fail = |message: String| Err(ParseError::new(expr.span, message));
     if matching.on {
         let twice = matching
             .labels

@@ -4,7 +4,7 @@
 use super::function;
 use super::lex::{Token, tokens};
 use super::{MAX_DEPTH, ParseError};
-use crate::ast::{AggregateOp, BinaryOp, Cardinality, Expr, ExprKind, Matching, Span};
+use crate::ast::{AggregateOp, BinaryOp, Expr, ExprKind, Span};
 
 /// Binding strength of the operators, weakest first.
 const COMPARISON: u8 = 3;
@@ -21,10 +21,10 @@ const RESERVED: [&str; 6] = [
 ];
 
 pub(super) struct Parser {
-    tokens: Vec<(Token, Span)>,
-    at: usize,
+    pub(super) tokens: Vec<(Token, Span)>,
+    pub(super) at: usize,
     depth: usize,
-    ids: usize,
+    pub(super) ids: usize,
 }
 
 impl Parser {
@@ -238,85 +238,6 @@ impl Parser {
         Ok(labels)
     }
 
-    fn operator_modifiers(&mut self) -> Result<(bool, Matching), ParseError> {
-        let return_bool = self.take_word("bool");
-        let mut matching = Matching::default();
-        let on = self.is_word("on") && self.peek_at(1) == &Token::Sign("(");
-        if on || self.is_word("ignoring") {
-            self.next();
-            matching.on = on;
-            matching.labels = self.label_list()?;
-            self.group_modifier(&mut matching)?;
-        }
-        self.fill_modifiers(&mut matching)?;
-        Ok((return_bool, matching))
-    }
-
-    fn group_modifier(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
-        matching.cardinality = if self.take_word("group_left") {
-            Cardinality::ManyToOne
-        } else if self.take_word("group_right") {
-            Cardinality::OneToMany
-        } else {
-            return Ok(());
-        };
-        if self.peek() == &Token::Sign("(") {
-            matching.include = self.label_list()?;
-        }
-        Ok(())
-    }
-
-    fn fill_modifiers(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
-        loop {
-            let word = match self.peek() {
-                Token::Word(word) if self.peek_at(1) == &Token::Sign("(") => {
-                    word.to_ascii_lowercase()
-                }
-                _ => return Ok(()),
-            };
-            let (left, right) = match word.as_str() {
-                "fill" => (true, true),
-                "fill_left" => (true, false),
-                "fill_right" => (false, true),
-                _ => return Ok(()),
-            };
-            let span = self.span();
-            if left && matching.fill_left.is_some() || right && matching.fill_right.is_some() {
-                return Err(ParseError::new(span, "fill modifier given twice"));
-            }
-            self.next();
-            self.expect("(")?;
-            let value = self.signed_number()?;
-            self.expect(")")?;
-            matching.fill_left = if left {
-                Some(value)
-            } else {
-                matching.fill_left
-            };
-            matching.fill_right = if right {
-                Some(value)
-            } else {
-                matching.fill_right
-            };
-        }
-    }
-
-    /// A number with an optional sign, also `Inf` and `NaN`.
-    pub(super) fn signed_number(&mut self) -> Result<f64, ParseError> {
-        let negative = self.take("-");
-        if !negative {
-            self.take("+");
-        }
-        let value = match self.peek() {
-            Token::Number(value) | Token::Duration(value) => *value,
-            Token::Word(word) if word.eq_ignore_ascii_case("inf") => f64::INFINITY,
-            Token::Word(word) if word.eq_ignore_ascii_case("nan") => f64::NAN,
-            _ => return Err(self.unexpected("a number")),
-        };
-        self.next();
-        Ok(if negative { -value } else { value })
-    }
-
     fn peek_operator(&self) -> Option<(BinaryOp, u8)> {
         Some(match self.peek() {
             Token::Sign("+") => (BinaryOp::Add, 4),
@@ -377,62 +298,6 @@ impl Parser {
         let result = inner(self)?;
         self.depth -= 1;
         Ok(result)
-    }
-
-    pub(super) fn new_id(&mut self) -> usize {
-        self.ids += 1;
-        self.ids - 1
-    }
-
-    pub(super) fn peek(&self) -> &Token {
-        self.peek_at(0)
-    }
-
-    pub(super) fn peek_at(&self, ahead: usize) -> &Token {
-        self.tokens
-            .get(self.at + ahead)
-            .map_or(&Token::End, |(token, _)| token)
-    }
-
-    pub(super) fn span(&self) -> Span {
-        let last = self.tokens.len().saturating_sub(1);
-        self.tokens
-            .get(self.at.min(last))
-            .map_or(Span::default(), |(_, span)| *span)
-    }
-
-    pub(super) fn next(&mut self) {
-        self.at += 1;
-    }
-
-    /// Goes on if the next token is this sign.
-    pub(super) fn take(&mut self, sign: &str) -> bool {
-        let found = matches!(self.peek(), Token::Sign(have) if *have == sign);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub(super) fn is_word(&self, wanted: &str) -> bool {
-        matches!(self.peek(), Token::Word(word) if word.eq_ignore_ascii_case(wanted))
-    }
-
-    pub(super) fn take_word(&mut self, wanted: &str) -> bool {
-        let found = self.is_word(wanted);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub(super) fn expect(&mut self, sign: &str) -> Result<(), ParseError> {
-        if self.take(sign) {
-            Ok(())
-        } else {
-            Err(self.unexpected(&format!("{sign:?}")))
-        }
-    }
-
-    pub(super) fn unexpected(&self, wanted: &str) -> ParseError {
-        let message = format!("unexpected {}, expected {wanted}", self.peek().show());
-        ParseError::new(self.span(), message)
     }
 }
 
