@@ -156,20 +156,26 @@ impl Ord for Labels {
     }
 }
 
+/// As Prometheus prints a set: `{__name__="up", job="node"}`.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
         f.write_str("{")?;
-        let mut first = true;
-        for (name, value) in self.iter().filter(|(name, _)| *name != NAME) {
-            if !first {
-                f.write_str(", ")?;
+        for (at, (name, value)) in self.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            if is_plain(name) {
+                write!(f, "{comma}{name}={value:?}")?;
+            } else {
+                write!(f, "{comma}{name:?}={value:?}")?;
             }
-            first = false;
-            write!(f, "{name}={value:?}")?;
         }
         f.write_str("}")
     }
+}
+
+/// Whether a label's name needs no quotes.
+fn is_plain(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 impl fmt::Debug for Labels {

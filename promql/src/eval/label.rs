@@ -28,8 +28,10 @@ impl Eval<'_> {
         let regex = match self.regexes.get(pattern) {
             Some(regex) => regex.clone(),
             None => {
-                let regex = matcher::compile(pattern)
-                    .map_err(|reason| invalid(span, format!("in label_replace(): {reason}")))?;
+                let regex = matcher::compile(pattern).map_err(|_| {
+                    let what = "invalid regular expression in label_replace()";
+                    invalid(span, format!("{what}: {pattern}"))
+                })?;
                 if self.regexes.len() < MAX_REGEXES {
                     self.regexes.insert(pattern.clone(), regex.clone());
                 }

@@ -3,7 +3,7 @@
 
 use super::over_range::{Range, RangeFunction};
 use crate::annotation::Annotations;
-use crate::number::{Kahan, general};
+use crate::number::Kahan;
 use crate::storage::FloatPoint;
 use crate::value::SampleValue;
 
@@ -77,9 +77,8 @@ fn smooth(range: &Range<'_>, notes: &mut Annotations) -> Outcome {
     for (name, factor) in [("smoothing", level), ("trend", trend)] {
         if *factor <= 0.0 || *factor >= 1.0 {
             let mark = if name == "smoothing" { "sf" } else { "tf" };
-            let got = general(*factor);
             return Err(format!(
-                "invalid {name} factor. Expected: 0 < {mark} < 1, got: {got}"
+                "invalid {name} factor. Expected: 0 < {mark} < 1, got: {factor:.6}"
             ));
         }
     }
