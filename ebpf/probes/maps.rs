@@ -25,6 +25,7 @@ pub static SETTINGS: Settings = Settings {
     peer_groups: 0,
     tcp_sock: 0,
     task: 0,
+    retransmit_error: 0,
 };
 
 /// Places of `THREADS`; a power of two.

@@ -1,22 +1,23 @@
 //! Retransmitted segments by kind, and those that were needless.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 use weir_ebpf::tcp::{Retransmit, ca};
 
 use crate::ctx::{arg, read, read_bits};
-use crate::maps::{LISTENERS, SOCKETS, add, field, stats};
+use crate::maps::{LISTENERS, SOCKETS, add, field, setting, stats};
 use crate::{owner, socket};
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub fn retransmit_raw(ctx: RawTracePointContext) -> i32 {
-    segment(arg(&ctx, 0), arg(&ctx, 1));
+    segment(&ctx);
     0
 }
 
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 pub fn retransmit_btf(ctx: BtfTracePointContext) -> i32 {
-    segment(arg(&ctx, 0), arg(&ctx, 1));
+    segment(&ctx);
     0
 }
 
@@ -44,9 +45,14 @@ pub fn congestion_btf(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A buffer was sent again; it may hold several segments.
+/// A buffer was sent again; it may hold several segments. One that could not be sent (still in a
+/// queue of the host, no room in the window) is none.
 #[inline(always)]
-fn segment(sk: u64, skb: u64) {
+fn segment(ctx: &impl EbpfContext) {
+    if setting!(retransmit_error) == 1 && arg(ctx, 2) as i32 != 0 {
+        return;
+    }
+    let (sk, skb) = (arg(ctx, 0), arg(ctx, 1));
     let Some(state) = socket::state(sk) else {
         return;
     };

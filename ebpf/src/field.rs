@@ -117,6 +117,9 @@ pub struct Settings {
     pub tcp_sock: u32,
     /// The same of `struct task_struct`.
     pub task: u32,
+    /// 1: `tcp_retransmit_skb` also tells of segments that could not be sent, and passes the error
+    /// as its third argument (6.17).
+    pub retransmit_error: u32,
 }
 
 /// Stands in the object for the kernel's function `bpf_rdonly_cast` (6.2), whose number is known at

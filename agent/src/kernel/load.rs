@@ -65,18 +65,23 @@ pub(super) fn load_best(
     btf: &btf::Btf,
 ) -> Result<(Ebpf, Walk)> {
     if let Some(cast) = cast::Cast::of(btf) {
-        let mut ebpf = load(options, fields, Some(cast))?;
+        let mut ebpf = load(options, fields, btf, Some(cast))?;
         match load_walk(&mut ebpf) {
             Ok(walk) => return Ok((ebpf, walk)),
             Err(why) => debug!("the kernel refuses {}: {why:#}", cast::FUNCTION),
         }
     }
-    let mut ebpf = load(options, fields, None)?;
+    let mut ebpf = load(options, fields, btf, None)?;
     let walk = load_walk(&mut ebpf)?;
     Ok((ebpf, walk))
 }
 
-fn load(options: &Options, fields: &Fields, cast: Option<cast::Cast>) -> Result<Ebpf> {
+fn load(
+    options: &Options,
+    fields: &Fields,
+    btf: &btf::Btf,
+    cast: Option<cast::Cast>,
+) -> Result<Ebpf> {
     let coarse = aya::sys::is_helper_supported(
         ProgramType::RawTracePoint,
         aya::sys::BpfHelper::BPF_FUNC_ktime_get_coarse_ns,
@@ -87,6 +92,10 @@ fn load(options: &Options, fields: &Fields, cast: Option<cast::Cast>) -> Result<
         peer_groups: u32::from(!options.peers.is_empty()),
         tcp_sock: cast.map_or(0, |cast| cast.tcp_sock),
         task: cast.map_or(0, |cast| cast.task),
+        retransmit_error: u32::from(
+            btf.tracepoint("tcp_retransmit_skb")
+                .is_some_and(|arguments| arguments > 2),
+        ),
     };
     let peers = u32::try_from(options.peers.len())
         .unwrap_or(u32::MAX)

@@ -77,12 +77,14 @@ impl Archive {
     /// What an installation of a package would install beside what is there, as
     /// `name=version`; the package from backports is preferred.
     pub(crate) fn missing(&self, package: &str) -> Result<Vec<String>> {
-        let simulate = |package: &str| {
+        let simulate = |release: &str| {
             let mut client = self.client("apt-get");
-            output(client.args(["install", "--simulate", "--no-install-recommends", package]))
+            client.args(["install", "--simulate", "--no-install-recommends"]);
+            output(client.args(["--target-release", release, package]))
         };
-        let later = format!("{package}/{}-backports", codename()?);
-        let plan = simulate(&later).or_else(|_| simulate(package))?;
+        let release = codename()?;
+        // What it depends on may have to be of backports too.
+        let plan = simulate(&format!("{release}-backports")).or_else(|_| simulate(&release))?;
         let missing = installations(&plan);
         if missing.is_empty() {
             bail!("nothing later than the installed {package} on this machine's mirror");

@@ -1,0 +1,16 @@
+//! Alerting on the node, with Prometheus's rules: files, evaluation, state, pages.
+//!
+//! `file` → `group` (queries a store, drives `state`, fills `template`s) → `page` → receivers.
+//! Nothing in here reads a clock: time is an argument everywhere but in the notifiers.
+
+// The rules.
+pub mod file;
+pub mod name;
+
+// What becomes of a page.
+pub mod api;
+pub mod config;
+pub mod log;
+pub mod measure;
+pub mod notify;
+pub mod page;
