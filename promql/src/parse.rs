@@ -22,7 +22,7 @@ pub use function::{Function, functions};
 pub const MAX_TEXT: usize = 100_000;
 
 /// Deepest nesting of an expression.
-pub const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 100;
 
 /// What is wrong with an expression, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

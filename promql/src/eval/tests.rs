@@ -111,6 +111,37 @@ fn names_are_dropped_at_once_unless_that_is_delayed() {
 }
 
 #[test]
+fn the_deepest_trees_need_little_stack() {
+    let deep = |open: &str, close: &str, levels: usize| {
+        open.repeat(levels) + "c_total" + &close.repeat(levels)
+    };
+    let texts = [
+        deep("(", ")", 95),
+        deep("abs(", ")", 95),
+        deep("-", "", 95),
+        deep("sum by (i) (", ")", 95),
+        deep("max_over_time(", "[1m:1m])", 47),
+        deep("c_total or (", ")", 47),
+        "c_total + ".repeat(95) + "1",
+    ];
+    // Three quarters of what a thread has unless it asks for more.
+    let thread = std::thread::Builder::new().stack_size(3 << 19);
+    let evaluate = move || {
+        let store = counters(2, 60);
+        for text in texts {
+            let expr = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", &text[..20]));
+            let limits = Limits {
+                samples: 100_000,
+                ..Limits::default()
+            };
+            let _ = instant(&store, &expr, 600_000, &with_limits(limits));
+            let _ = crate::store::needs(&expr, 300_000, 0);
+        }
+    };
+    thread.spawn(evaluate).unwrap().join().unwrap();
+}
+
+#[test]
 fn every_function_is_implemented() {
     use crate::ast::Type;
     let store = counters(3, 60);
