@@ -14,3 +14,4 @@ pub mod log;
 pub mod measure;
 pub mod notify;
 pub mod page;
+pub mod paging;
