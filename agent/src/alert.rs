@@ -4,5 +4,8 @@
 //! Nothing in here reads a clock: time is an argument everywhere but in the notifiers.
 
 // The rules.
+pub mod duration;
+pub mod expression;
 pub mod file;
 pub mod name;
+pub mod template;
