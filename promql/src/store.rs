@@ -1,0 +1,381 @@
+//! Series in memory, bounded in number, samples and bytes. Of every series the
+//! last value is kept; a window of the past only where an expression needs it.
+
+mod chunk;
+mod demand;
+mod history;
+mod index;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::histogram::{Histogram, ResetHint};
+use crate::labels::Labels;
+use crate::matcher::{Matcher, matches_all};
+use crate::storage::{SeriesId, Storage, TooManySeries, Window};
+use crate::value::{Point, SampleValue};
+
+pub use demand::{Need, Unbounded, needs};
+use history::History;
+use index::Index;
+
+/// Bounds of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreLimits {
+    /// Series at one time.
+    pub series: usize,
+    /// Samples kept for windows.
+    pub samples: u64,
+    /// Bytes of series, labels and samples, as counted by the store.
+    pub bytes: usize,
+    /// A series without a new sample for longer than this is removed by
+    /// [`Store::expire`], in milliseconds.
+    pub idle_ms: i64,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            series: 100_000,
+            samples: 10_000_000,
+            bytes: 64 << 20,
+            idle_ms: 10 * 60 * 1000,
+        }
+    }
+}
+
+/// Why a sample was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The series limit is reached and the series is new.
+    #[error("limit of {0} series reached")]
+    Series(usize),
+    /// The sample limit is reached.
+    #[error("limit of {0} samples reached")]
+    Samples(u64),
+    /// The limit in bytes is reached.
+    #[error("limit of {0} bytes reached")]
+    Bytes(usize),
+    /// The sample is not newer than the series' last one.
+    #[error("sample is not newer than the last one of its series")]
+    OutOfOrder,
+    /// The histogram's buckets contradict each other.
+    #[error("invalid histogram: {0}")]
+    Histogram(&'static str),
+}
+
+/// What a store holds and what it refused since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Series held.
+    pub series: usize,
+    /// Samples held in windows, last values not counted.
+    pub samples: u64,
+    /// Bytes held, as counted by the store.
+    pub bytes: usize,
+    /// Samples refused because a limit was reached.
+    pub refused_full: u64,
+    /// Samples refused because they were late or invalid.
+    pub refused_bad: u64,
+}
+
+struct Entry {
+    labels: Labels,
+    last: Point,
+    keep_ms: i64,
+    history: Option<Box<History>>,
+}
+
+/// Series in memory.
+pub struct Store {
+    limits: StoreLimits,
+    needs: Vec<Need>,
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    by_labels: HashMap<Labels, u32>,
+    index: Index,
+    stats: StoreStats,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(limits: StoreLimits) -> Self {
+        Self {
+            limits,
+            needs: Vec::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_labels: HashMap::new(),
+            index: Index::default(),
+            stats: StoreStats::default(),
+        }
+    }
+
+    /// What the store holds and has refused.
+    pub fn stats(&self) -> StoreStats {
+        StoreStats {
+            bytes: self.stats.bytes + self.index.heap_bytes(),
+            ..self.stats
+        }
+    }
+
+    /// Removes all series; limits and needs stay.
+    pub fn clear(&mut self) {
+        *self = Self {
+            needs: std::mem::take(&mut self.needs),
+            ..Self::new(self.limits)
+        };
+    }
+
+    /// Decides which series keep a past and how long. Windows grow from now
+    /// on; what is no longer needed is dropped at once.
+    pub fn set_needs(&mut self, needs: Vec<Need>) {
+        self.needs = needs;
+        for entry in self.entries.iter_mut().flatten() {
+            let keep_ms = window_of(&self.needs, &entry.labels);
+            let before = entry.size();
+            entry.keep_ms = keep_ms;
+            if keep_ms == 0 {
+                entry.history = None;
+            } else if entry.history.is_none() {
+                let mut history = Box::<History>::default();
+                history.push(&entry.last);
+                entry.history = Some(history);
+            }
+            self.stats.apply(before, entry.size());
+        }
+    }
+
+    /// Adds a sample to its series, which is made if it is new.
+    pub fn append(&mut self, labels: &Labels, point: Point) -> Result<SeriesId, Refused> {
+        let result = match self.by_labels.get(labels) {
+            Some(id) => self.append_to(SeriesId(*id), point),
+            None => self.insert(labels, point),
+        };
+        self.stats.count(&result);
+        result
+    }
+
+    /// Adds a sample to a series that [`Store::append`] has named; the caller
+    /// thereby saves the search. Fails as out of order if the series is gone.
+    pub fn append_again(&mut self, series: SeriesId, point: Point) -> Result<SeriesId, Refused> {
+        let result = self.append_to(series, point);
+        self.stats.count(&result);
+        result
+    }
+
+    /// Removes series that have been silent for too long; says how many.
+    pub fn expire(&mut self, now_ms: i64) -> usize {
+        let oldest = now_ms.saturating_sub(self.limits.idle_ms);
+        let gone = |entry: &Option<Entry>| {
+            entry.as_ref().is_some_and(|entry| entry.last.at_ms < oldest)
+        };
+        let ids: Vec<u32> = (0u32..)
+            .zip(&self.entries)
+            .filter_map(|(id, entry)| gone(entry).then_some(id))
+            .collect();
+        for id in &ids {
+            self.remove(*id);
+        }
+        ids.len()
+    }
+
+    /// Number of series.
+    pub fn len(&self) -> usize {
+        self.by_labels.len()
+    }
+
+    /// Whether there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.by_labels.is_empty()
+    }
+
+    fn insert(&mut self, labels: &Labels, mut point: Point) -> Result<SeriesId, Refused> {
+        prepare(&mut point.value, None)?;
+        if self.by_labels.len() >= self.limits.series {
+            return Err(Refused::Series(self.limits.series));
+        }
+        self.check_room()?;
+        let keep_ms = window_of(&self.needs, labels);
+        let history = (keep_ms > 0).then(|| {
+            let mut history = Box::<History>::default();
+            history.push(&point);
+            history
+        });
+        let entry = Entry { labels: labels.clone(), last: point, keep_ms, history };
+        self.stats.apply((0, 0), entry.size());
+        let id = self.free.pop().unwrap_or(self.entries.len() as u32);
+        match self.entries.get_mut(id as usize) {
+            Some(slot) => *slot = Some(entry),
+            None => self.entries.push(Some(entry)),
+        }
+        self.index.insert(id, labels);
+        self.by_labels.insert(labels.clone(), id);
+        self.stats.series = self.by_labels.len();
+        Ok(SeriesId(id))
+    }
+
+    fn append_to(&mut self, series: SeriesId, mut point: Point) -> Result<SeriesId, Refused> {
+        self.check_room()?;
+        let slot = self.entries.get_mut(series.0 as usize).and_then(Option::as_mut);
+        let entry = slot.ok_or(Refused::OutOfOrder)?;
+        if point.at_ms <= entry.last.at_ms {
+            return Err(Refused::OutOfOrder);
+        }
+        prepare(&mut point.value, Some(&entry.last.value))?;
+        let before = entry.size();
+        if let Some(history) = &mut entry.history {
+            history.push(&point);
+            history.drop_until(point.at_ms.saturating_sub(entry.keep_ms));
+        }
+        entry.last = point;
+        self.stats.apply(before, entry.size());
+        Ok(series)
+    }
+
+    fn check_room(&self) -> Result<(), Refused> {
+        if self.stats.samples >= self.limits.samples {
+            return Err(Refused::Samples(self.limits.samples));
+        }
+        if self.stats.bytes >= self.limits.bytes {
+            return Err(Refused::Bytes(self.limits.bytes));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: u32) {
+        let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else {
+            return;
+        };
+        self.stats.apply(entry.size(), (0, 0));
+        self.index.remove(id, &entry.labels);
+        self.by_labels.remove(&entry.labels);
+        self.free.push(id);
+        self.stats.series = self.by_labels.len();
+    }
+
+    fn entry(&self, series: SeriesId) -> Option<&Entry> {
+        self.entries.get(series.0 as usize).and_then(Option::as_ref)
+    }
+}
+
+impl StoreStats {
+    fn apply(&mut self, before: (usize, u64), after: (usize, u64)) {
+        self.bytes = (self.bytes + after.0).saturating_sub(before.0);
+        self.samples = (self.samples + after.1).saturating_sub(before.1);
+    }
+
+    fn count(&mut self, result: &Result<SeriesId, Refused>) {
+        match result {
+            Ok(_) => {}
+            Err(Refused::OutOfOrder | Refused::Histogram(_)) => self.refused_bad += 1,
+            Err(_) => self.refused_full += 1,
+        }
+    }
+}
+
+impl Entry {
+    /// Bytes and kept samples. The labels are shared with the map of series.
+    fn size(&self) -> (usize, u64) {
+        let history = self.history.as_ref();
+        let last = self.last.value.histogram().map_or(0, |value| value.heap_bytes());
+        let map = size_of::<Labels>() + 2 * size_of::<u32>();
+        let own = size_of::<Option<Self>>() + self.labels.heap_bytes() + map + last;
+        let kept = history.map_or(0, |history| history.heap_bytes());
+        (own + kept, history.map_or(0, |history| history.len()))
+    }
+}
+
+/// The longest window that any need asks for.
+fn window_of(needs: &[Need], labels: &Labels) -> i64 {
+    let matching = needs.iter().filter(|need| matches_all(&need.matchers, labels));
+    matching.map(|need| need.window_ms).max().unwrap_or(0)
+}
+
+/// Checks a histogram and notes what is known about resets, as Prometheus
+/// reads it back from a chunk: a reset itself is not told, only its absence.
+fn prepare(value: &mut SampleValue, previous: Option<&SampleValue>) -> Result<(), Refused> {
+    let SampleValue::Histogram(shared) = value else {
+        return Ok(());
+    };
+    shared.validate().map_err(Refused::Histogram)?;
+    let before = previous.and_then(SampleValue::histogram);
+    let before = before.filter(|before| !crate::value::is_stale(before.sum));
+    let histogram = Arc::make_mut(shared);
+    histogram.reset_seen = before.is_some_and(|before| histogram.is_reset_after(before));
+    if histogram.hint == ResetHint::Gauge {
+        return Ok(());
+    }
+    let continues = before.is_some_and(|before| {
+        before.hint != ResetHint::Gauge
+            && histogram.hint != ResetHint::Reset
+            && before.schema == histogram.schema
+            && before.zero_threshold == histogram.zero_threshold
+            && before.custom == histogram.custom
+            && !follows_reset(histogram, before)
+    });
+    histogram.hint = if continues { ResetHint::NotReset } else { ResetHint::Unknown };
+    Ok(())
+}
+
+fn follows_reset(histogram: &Histogram, before: &Histogram) -> bool {
+    let unhinted = Histogram { hint: ResetHint::Unknown, ..histogram.clone() };
+    unhinted.is_reset_after(before)
+}
+
+impl Storage for Store {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        limit: usize,
+        found: &mut Vec<SeriesId>,
+    ) -> Result<(), TooManySeries> {
+        let room = found.len().saturating_add(limit);
+        let mut take = |id: u32| {
+            let matching = |entry: &&Entry| matches_all(matchers, &entry.labels);
+            if self.entry(SeriesId(id)).filter(matching).is_some() {
+                if found.len() >= room {
+                    return Err(TooManySeries);
+                }
+                found.push(SeriesId(id));
+            }
+            Ok(())
+        };
+        match self.index.candidates(matchers) {
+            Some(ids) => ids.into_iter().try_for_each(&mut take),
+            None => (0..self.entries.len() as u32).try_for_each(&mut take),
+        }
+    }
+
+    fn labels(&self, series: SeriesId) -> &Labels {
+        static EMPTY: std::sync::OnceLock<Labels> = std::sync::OnceLock::new();
+        let found = self.entry(series).map(|entry| &entry.labels);
+        found.unwrap_or_else(|| EMPTY.get_or_init(Labels::empty))
+    }
+
+    fn last(&self, series: SeriesId, after_ms: i64, until_ms: i64) -> Option<Point> {
+        let entry = self.entry(series)?;
+        if entry.last.at_ms <= until_ms {
+            return (entry.last.at_ms > after_ms).then(|| entry.last.clone());
+        }
+        entry.history.as_ref()?.last(after_ms, until_ms)
+    }
+
+    fn window(&self, series: SeriesId, after_ms: i64, until_ms: i64, window: &mut Window) {
+        let Some(entry) = self.entry(series) else {
+            return;
+        };
+        match &entry.history {
+            Some(history) => history.window(after_ms, until_ms, window),
+            None if entry.last.at_ms > after_ms && entry.last.at_ms <= until_ms => {
+                window.push(entry.last.clone());
+            }
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
