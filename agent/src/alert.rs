@@ -7,5 +7,16 @@
 pub mod duration;
 pub mod expression;
 pub mod file;
+pub mod group;
 pub mod name;
+pub mod rule;
+pub mod set;
+pub mod source;
+pub mod state;
 pub mod template;
+
+// What becomes of a page.
+pub mod config;
+pub mod log;
+pub mod notify;
+pub mod page;

@@ -16,9 +16,12 @@ pub mod alert;
 // What drives it.
 pub mod app;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod doctor;
 pub mod document;
 pub mod govern;
 pub mod log;
+mod secret;
+mod seldom;
 pub mod start;

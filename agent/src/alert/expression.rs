@@ -1,9 +1,7 @@
 //! PromQL expressions as rules have them: the text, and what it parses to.
 
-use promql_parser::parser::{self, Expr};
-
-/// Longest expression.
-const MAX_BYTES: usize = 64 << 10;
+use weir_promql::ast::Expr;
+use weir_promql::parse;
 
 /// An expression that parses.
 #[derive(Clone, Debug)]
@@ -16,12 +14,9 @@ impl Expression {
     /// Parses an expression.
     ///
     /// # Errors
-    /// With what is wrong with it.
+    /// With line, column and what is wrong there.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_BYTES {
-            return Err(format!("expression is longer than {MAX_BYTES} bytes"));
-        }
-        let tree = parser::parse(text)?;
+        let tree = parse::parse(text).map_err(|why| why.to_string())?;
         Ok(Self {
             text: text.to_owned(),
             tree,

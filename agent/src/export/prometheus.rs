@@ -29,9 +29,9 @@ pub use encoder::Encoder;
 pub use negotiation::Format;
 
 use super::http::auth::Auth;
-use super::http::seldom::Seldom;
 use super::http::{self, tls};
 use crate::metrics::{ExportCounts, Source};
+use crate::seldom::Seldom;
 use answer::Answer;
 
 /// Whether the agent can give true numbers yet.
