@@ -9,6 +9,7 @@ pub mod expression;
 pub mod file;
 pub mod group;
 pub mod name;
+pub mod check;
 pub mod rule;
 pub mod set;
 pub mod source;

@@ -110,6 +110,15 @@ pub struct Sending {
     pub resend_ms: i64,
 }
 
+/// Alerts that are to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// What fires or was resolved since the last time.
+    pub transitions: Vec<Page>,
+    /// What was said before and still holds.
+    pub reminders: Vec<Page>,
+}
+
 /// All alerts of one rule.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Alerts {
@@ -152,15 +161,17 @@ impl Alerts {
     }
 
     /// The alerts that are to be sent now; they count as sent.
-    pub fn take_due(&mut self, at_ms: i64, sending: &Sending, url: &str) -> Vec<Page> {
-        let mut pages = Vec::new();
+    pub fn take_due(&mut self, at_ms: i64, sending: &Sending, url: &str) -> Due {
+        let mut due = Due::default();
         for alert in self.by_labels.values_mut() {
-            if alert.needs_sending(at_ms, sending.resend_ms) {
+            let is_news = alert.is_news();
+            if is_news || alert.is_to_be_repeated(at_ms, sending.resend_ms) {
                 alert.last_sent_at_ms = Some(at_ms);
-                pages.push(alert.page(at_ms, sending, url));
+                let page = alert.page(at_ms, sending, url);
+                if is_news { &mut due.transitions } else { &mut due.reminders }.push(page);
             }
         }
-        pages
+        due
     }
 
     /// Pages that say of every firing alert that it is resolved: the rule is gone.
@@ -205,18 +216,19 @@ impl Alert {
         self.keep_firing_since_ms = None;
     }
 
-    /// `needsSending` of Prometheus.
-    fn needs_sending(&self, at_ms: i64, resend_ms: i64) -> bool {
-        if self.state == State::Pending {
-            return false;
-        }
-        match self.last_sent_at_ms {
-            None => true,
-            Some(sent) => {
+    /// Whether it fires or is resolved and nobody was told. With the next, `needsSending` of
+    /// Prometheus.
+    fn is_news(&self) -> bool {
+        self.state != State::Pending
+            && self.last_sent_at_ms.is_none_or(|sent| {
                 self.resolved_at_ms.is_some_and(|resolved| resolved > sent)
-                    || sent.saturating_add(resend_ms) < at_ms
-            }
-        }
+            })
+    }
+
+    fn is_to_be_repeated(&self, at_ms: i64, resend_ms: i64) -> bool {
+        let sent = self.last_sent_at_ms;
+        self.state != State::Pending
+            && sent.is_some_and(|sent| sent.saturating_add(resend_ms) < at_ms)
     }
 
     /// The alert as it is sent at a time.

@@ -108,6 +108,11 @@ impl Template {
         })
     }
 
+    /// Whether it has no actions, so that it is its own result.
+    pub fn is_plain(&self) -> bool {
+        self.tree.is_none()
+    }
+
     /// The text as written.
     pub fn text(&self) -> &str {
         &self.text
@@ -125,6 +130,16 @@ impl Template {
             .run(data)
             .map_err(|why| format!("error executing template {}: {why}", self.name))
     }
+}
+
+/// Where the result of an expression can be seen as a graph, below the agent's address.
+pub fn graph_link(expr: &str) -> String {
+    format!("/graph?g0.expr={}&g0.tab=0", builtin::query_escape(expr))
+}
+
+/// Where it can be seen as a table.
+pub fn table_link(expr: &str) -> String {
+    format!("/graph?g0.expr={}&g0.tab=1", builtin::query_escape(expr))
 }
 
 /// The data of an alert's templates.

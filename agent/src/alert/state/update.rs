@@ -15,6 +15,8 @@ const OVER_LIMIT: &str = "weir_over_limit";
 pub struct Update {
     /// Alerts that were left out because of the limit.
     pub left_out: usize,
+    /// Whether anything is to be stored: an alert came, went or changed its state.
+    pub changed: bool,
     /// Alerts that fired and are pending again, because `for` was raised, as resolved.
     pub demoted: Vec<Alert>,
 }
@@ -43,18 +45,25 @@ impl Alerts {
         let left_out = self.limit(&mut present, terms, at_ms);
         let mut update = Update {
             left_out,
-            demoted: Vec::new(),
+            ..Update::default()
         };
+        let marks = |alert: &Alert| (alert.state, alert.active_at_ms, alert.keep_firing_since_ms);
         let cold = self.warm_at_ms.is_some_and(|warm_at| at_ms < warm_at);
-        self.by_labels.retain(|labels, alert| match present.remove(labels) {
-            Some(candidate) => {
-                alert.refresh(candidate, at_ms);
-                update.demoted.extend(alert.advance(terms, at_ms));
-                true
-            }
-            None if cold && alert.restored => true,
-            None => alert.absent(terms, at_ms),
+        self.by_labels.retain(|labels, alert| {
+            let before = marks(alert);
+            let stays = match present.remove(labels) {
+                Some(candidate) => {
+                    alert.refresh(candidate, at_ms);
+                    update.demoted.extend(alert.advance(terms, at_ms));
+                    true
+                }
+                None if cold && alert.restored => true,
+                None => alert.absent(terms, at_ms),
+            };
+            update.changed |= !stays || before != marks(alert);
+            stays
         });
+        update.changed |= !present.is_empty();
         for (labels, candidate) in present {
             let mut alert = Alert::new(candidate, at_ms);
             update.demoted.extend(alert.advance(terms, at_ms));

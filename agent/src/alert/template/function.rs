@@ -127,16 +127,12 @@ fn is_text_function(name: &str) -> bool {
 }
 
 fn of_text(name: &str, text: &str) -> Result<Value, String> {
-    let link = |tab| {
-        let expr = builtin::query_escape(text);
-        format!("/graph?g0.expr={expr}&g0.tab={tab}")
-    };
     Ok(match name {
         "title" => title(text).into(),
         "toUpper" => text.to_uppercase().into(),
         "toLower" => text.to_lowercase().into(),
-        "graphLink" => link(0).into(),
-        "tableLink" => link(1).into(),
+        "graphLink" => super::graph_link(text).into(),
+        "tableLink" => super::table_link(text).into(),
         "stripPort" => split_port(text).map_or(text, |(host, _)| host).into(),
         "stripDomain" => strip_domain(text).into(),
         "urlQueryEscape" => builtin::query_escape(text).into(),
