@@ -15,6 +15,7 @@ pub mod set;
 pub mod source;
 pub mod state;
 pub mod template;
+pub mod unit;
 
 // What becomes of a page.
 pub mod config;

@@ -3,6 +3,9 @@
 mod check;
 pub(super) mod schema;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;

@@ -142,6 +142,16 @@ pub fn table_link(expr: &str) -> String {
     format!("/graph?g0.expr={}&g0.tab=1", builtin::query_escape(expr))
 }
 
+/// A text in double quotes, as Go's `%q` writes it.
+pub fn quote(text: &str) -> String {
+    format::quote(text)
+}
+
+/// A span in nanoseconds as Go prints it: `1h1m1.5s`.
+pub fn span(span_ns: i64) -> String {
+    time::duration(span_ns)
+}
+
 /// The data of an alert's templates.
 pub fn data(labels: value::LabelMap, external: &External, value: Value) -> Value {
     Value::Data(Arc::new(Data {

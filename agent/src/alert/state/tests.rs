@@ -54,7 +54,7 @@ fn the_machine_is_prometheuss() {
         (1, 2, "xx..xx", "pfffff"),
         (1, 2, "xx....", "pfffii"),
         (1, 2, "x..x", "p--p"),
-        (0, 1, "x.x..", "fffff"),
+        (0, 1, "x.x..", "ffffi"),
         (0, 1, "x..", "ffi"),
         (0, 0, "x................x", "fiiiiiiiiiiiiiiiif"),
         (0, 0, "x.................", "fiiiiiiiiiiiiiiii-"),

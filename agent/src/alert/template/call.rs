@@ -57,7 +57,7 @@ pub(super) fn field(
         Some(value) => Ok(value),
         None => Err(format!(
             "can't evaluate field {name} in type {}",
-            value.type_name().trim_start_matches('*')
+            value.type_name()
         )),
     }
 }
@@ -97,8 +97,8 @@ pub(super) fn constant(name: &str, index: usize, arg: &Expr) -> Result<(), Strin
     let kind = parameter(name, index);
     let fits = match arg {
         Expr::Text(..) => matches!(kind, function::Kind::Any | function::Kind::Text),
-        Expr::Number(..) | Expr::Bool(_) => kind == function::Kind::Any,
-        Expr::Nil if kind == function::Kind::Text => {
+        Expr::Number(..) | Expr::Bool(..) => kind == function::Kind::Any,
+        Expr::Nil(_) if kind == function::Kind::Text => {
             return Err("cannot assign nil to string".to_owned());
         }
         _ => true,
@@ -118,23 +118,20 @@ fn parameter(name: &str, index: usize) -> function::Kind {
     fixed.get(index).copied().unwrap_or(function::Kind::Any)
 }
 
-/// Checks the types of arguments.
-pub(super) fn fitting(name: &str, args: &[Value]) -> Result<(), String> {
-    for (index, arg) in args.iter().enumerate() {
-        let kind = parameter(name, index);
-        if kind.takes(arg) {
-            continue;
-        }
-        let wanted = kind.type_name();
-        return Err(match arg {
-            Value::Nil if kind == function::Kind::Text => {
-                format!("invalid value; expected {wanted}")
-            }
-            Value::Nil => format!("error calling {name}: invalid memory address or nil pointer dereference"),
-            other => format!("wrong type for value; expected {wanted}; got {}", other.type_name()),
-        });
+/// Checks the type of an argument.
+pub(super) fn fitting(name: &str, index: usize, arg: &Value) -> Result<(), String> {
+    let kind = parameter(name, index);
+    if kind.takes(arg) {
+        return Ok(());
     }
-    Ok(())
+    let wanted = kind.type_name();
+    Err(match arg {
+        Value::Nil if kind == function::Kind::Text => format!("invalid value; expected {wanted}"),
+        Value::Nil => format!(
+            "error calling {name}: runtime error: invalid memory address or nil pointer dereference"
+        ),
+        other => format!("wrong type for value; expected {wanted}; got {}", other.type_name()),
+    })
 }
 
 /// Calls a function with arguments that fit.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::parser::Tree;
-use super::tree::{Branch, Command, Expr, List, Node, Number, Pipe, Place};
+use super::tree::{Branch, Call, Command, Expr, List, Node, Number, Pipe, Place};
 use super::value::Value;
 use super::{MAX_OUTPUT_BYTES, MAX_STEPS, Scope, call};
 
@@ -25,6 +25,7 @@ enum At<'a> {
     Expr(&'a Expr),
     Command(&'a Command),
     Pipe(&'a Pipe),
+    Call(&'a Call),
 }
 
 /// One run of a template.
@@ -73,14 +74,10 @@ impl<'a> Run<'a> {
         let name = self.name;
         let (place, text) = match self.at {
             At::Nothing => return format!("template: {name}: {why}"),
-            At::Expr(expr) => (expr.place().unwrap_or_default(), expr.to_string()),
+            At::Expr(expr) => (expr.place(), expr.to_string()),
+            At::Call(call) => (call.place, call.to_string()),
             At::Command(command) => (command.place, command.to_string()),
             At::Pipe(pipe) => (pipe.place, pipe.to_string()),
-        };
-        let text = if text.len() > 20 {
-            text.chars().take(20).collect::<String>() + "..."
-        } else {
-            text
         };
         let Place { at, line } = place;
         let before = &self.source[..at.min(self.source.len())];
@@ -134,7 +131,7 @@ impl<'a> Run<'a> {
             Node::Range(branch) => {
                 self.range(branch, dot)?;
             }
-            Node::Call(name, pipe) => self.template(name, pipe.as_ref(), dot)?,
+            Node::Call(call) => self.template(call, dot)?,
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
         }
@@ -197,7 +194,6 @@ impl<'a> Run<'a> {
                 }
             }
             other => {
-                self.at = At::Pipe(&branch.pipe);
                 return Err(format!("range can't iterate over {}", other.shown()));
             }
         }
@@ -235,14 +231,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn template(&mut self, name: &str, pipe: Option<&'a Pipe>, dot: &Value) -> Result<(), String> {
-        let Some(list) = self.tree.named.get(name) else {
-            return Err(format!("template {name:?} not defined"));
+    fn template(&mut self, call: &'a Call, dot: &Value) -> Result<(), String> {
+        self.at = At::Call(call);
+        let Some(list) = self.tree.named.get(&call.name) else {
+            return Err(format!("template {:?} not defined", call.name));
         };
         if self.depth == MAX_DEPTH {
             return Err(format!("exceeded maximum template depth ({MAX_DEPTH})"));
         }
-        let data = match pipe {
+        let data = match &call.pipe {
             Some(pipe) => self.pipe(pipe, dot)?,
             None => Value::Nil,
         };
@@ -292,17 +289,19 @@ impl<'a> Run<'a> {
             }
             Expr::Chain(_, inner, path) => {
                 let value = self.word(inner, dot)?;
-                self.at = At::Expr(first);
                 return self.path(dot, value, path, args, last);
             }
             Expr::Function(_, name) => {
                 self.at = At::Command(command);
                 return self.function(name, At::Command(command), dot, args, last);
             }
-            Expr::Nil => return Err("nil is not a command".to_owned()),
-            Expr::Dot | Expr::Bool(_) | Expr::Number(..) | Expr::Text(..) | Expr::Pipe(_) => {}
+            Expr::Nil(_) => {
+                self.at = At::Expr(first);
+                return Err("nil is not a command".to_owned());
+            }
+            Expr::Dot(_) | Expr::Bool(..) | Expr::Number(..) | Expr::Text(..) | Expr::Pipe(_) => {}
         }
-        self.at = At::Command(command);
+        self.at = At::Expr(first);
         no_arguments(first, args, last.as_ref())?;
         self.word(first, dot)
     }
@@ -310,33 +309,26 @@ impl<'a> Run<'a> {
     /// The value of a word that stands as an argument.
     fn word(&mut self, word: &'a Expr, dot: &Value) -> Result<Value, String> {
         self.step()?;
+        self.at = At::Expr(word);
         match word {
-            Expr::Dot => Ok(dot.clone()),
-            Expr::Nil => Ok(Value::Nil),
-            Expr::Bool(value) => Ok(Value::Bool(*value)),
-            Expr::Number(number, text) => match number {
+            Expr::Dot(_) => Ok(dot.clone()),
+            Expr::Nil(_) => Ok(Value::Nil),
+            Expr::Bool(_, value) => Ok(Value::Bool(*value)),
+            Expr::Number(_, number, text) => match number {
                 Number::Int(value) => Ok(Value::Int(*value)),
                 Number::Float(value) => Ok(Value::Float(*value)),
                 Number::TooLarge => Err(format!("{text} overflows int")),
             },
-            Expr::Text(text, _) => Ok(Value::Text(Arc::clone(text))),
-            Expr::Field(_, path) => {
-                self.at = At::Expr(word);
-                self.path(dot, dot.clone(), path, &[], None)
-            }
+            Expr::Text(_, text, _) => Ok(Value::Text(Arc::clone(text))),
+            Expr::Field(_, path) => self.path(dot, dot.clone(), path, &[], None),
             Expr::Variable(_, name, path) => {
-                self.at = At::Expr(word);
                 let value = self.variable(name)?;
                 self.path(dot, value, path, &[], None)
             }
-            Expr::Function(_, name) => {
-                self.at = At::Expr(word);
-                self.function(name, At::Expr(word), dot, &[], None)
-            }
+            Expr::Function(_, name) => self.function(name, At::Expr(word), dot, &[], None),
             Expr::Pipe(pipe) => self.pipe(pipe, dot),
             Expr::Chain(_, inner, path) => {
                 let value = self.word(inner, dot)?;
-                self.at = At::Expr(word);
                 self.path(dot, value, path, &[], None)
             }
         }
@@ -397,12 +389,20 @@ impl<'a> Run<'a> {
         if name == "and" || name == "or" {
             return self.shortcut(name == "or", dot, args, last);
         }
+        let mut given = Vec::with_capacity(args.len() + 1);
         for (index, arg) in args.iter().enumerate() {
-            call::constant(name, index, arg).inspect_err(|_| self.at = At::Expr(arg))?;
+            self.at = At::Expr(arg);
+            call::constant(name, index, arg)?;
+            let value = self.word(arg, dot)?;
+            call::fitting(name, index, &value)?;
+            given.push(value);
         }
-        let given = self.arguments(args, dot, last)?;
+        if let Some(last) = last {
+            self.at = at;
+            call::fitting(name, given.len(), &last)?;
+            given.push(last);
+        }
         self.at = at;
-        call::fitting(name, &given)?;
         let result = call::function(name, &given, self.scope);
         let value = result.map_err(|why| format!("error calling {name}: {why}"))?;
         if let Value::Text(text) = &value

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::value::{Sample, Value};
 use super::{Scope, builtin, format, humanize};
@@ -103,7 +103,8 @@ pub(super) fn call(name: &str, args: &[Value], scope: &Scope<'_>) -> Result<Valu
             Ok(Value::Bool(regex(pattern)?.is_match(text)))
         }
         ("reReplaceAll", [Value::Text(pattern), Value::Text(by), Value::Text(text)]) => {
-            Ok(Value::from(&*regex(pattern)?.replace_all(text, &**by)))
+            let regex = regex(pattern).map_err(|why| format!("regexp: Compile(`{pattern}`): {why}"))?;
+            Ok(Value::from(&*regex.replace_all(text, &**by)))
         }
         (_, [value]) => of_number(name, value),
         _ => Err(format!("{name} cannot take these arguments")),
@@ -187,15 +188,23 @@ fn label(sample: &Sample, name: &str) -> Value {
     sample.labels.get(name).map_or("", String::as_str).into()
 }
 
-/// Go's regular expressions; both are RE2.
+/// Go's regular expressions; both are RE2, and so bounded in time.
 fn regex(pattern: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(pattern)
+    RegexBuilder::new(pattern)
         .size_limit(1 << 20)
         .build()
         .map_err(|why| {
             let why = why.to_string();
-            let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("error parsing regexp: {last}: `{pattern}`")
+            let last = why.lines().last().unwrap_or_default();
+            let (why, part) = match last.trim_start_matches("error: ") {
+                "unclosed group" => ("missing closing )", pattern),
+                "unclosed character class" => {
+                    let start = pattern.rfind('[').unwrap_or(0);
+                    ("missing closing ]", &pattern[start..])
+                }
+                other => (other, pattern),
+            };
+            format!("error parsing regexp: {why}: `{part}`")
         })
 }
 

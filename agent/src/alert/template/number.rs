@@ -20,6 +20,15 @@ pub fn shortest(value: f64) -> String {
     }
 }
 
+/// The shortest text with an exponent: `FormatFloat` with `'E'` and -1.
+pub fn shortest_exponent(value: f64) -> String {
+    if let Some(text) = special(value) {
+        return text.to_owned();
+    }
+    let (sign, digits, exponent) = split(&format!("{value:e}"));
+    scientific(sign, &digits, exponent).replace('e', "E")
+}
+
 /// `%.*e`.
 pub(super) fn exponent(value: f64, precision: usize) -> String {
     if let Some(text) = special(value) {

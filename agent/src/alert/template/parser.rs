@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::lexer::{self, Keyword, Kind, Token};
 use super::literal;
-use super::tree::{Branch, Command, Expr, List, Node, Pipe, Place};
+use super::tree::{Branch, Call, Command, Expr, List, Node, Pipe, Place};
 use super::{Problem, function};
 
 /// Deepest nesting of blocks and parentheses.
@@ -240,6 +240,7 @@ impl<'a> Parser<'a> {
     }
 
     fn call(&mut self) -> Result<Node, Problem> {
+        let place = place(self.peek_word());
         let name = self.string("template clause")?;
         let pipe = if self.peek_word().kind == Kind::RightDelim {
             self.take();
@@ -247,14 +248,19 @@ impl<'a> Parser<'a> {
         } else {
             Some(self.pipe("template clause", Kind::RightDelim)?)
         };
-        Ok(Node::Call(name, pipe))
+        Ok(Node::Call(Call { place, name, pipe }))
     }
 
     fn block(&mut self) -> Result<Node, Problem> {
+        let place = place(self.peek_word());
         let name = self.string("block clause")?;
         let pipe = self.pipe("block clause", Kind::RightDelim)?;
         self.named_body(name.clone(), "block clause")?;
-        Ok(Node::Call(name, Some(pipe)))
+        Ok(Node::Call(Call {
+            place,
+            name,
+            pipe: Some(pipe),
+        }))
     }
 
     fn branch(&mut self, context: &str) -> Result<Branch, Problem> {
@@ -320,8 +326,11 @@ impl<'a> Parser<'a> {
             return Err(self.problem(format!("missing value for {context}")));
         }
         for (index, command) in pipe.commands.iter().enumerate().skip(1) {
-            if let Expr::Bool(_) | Expr::Dot | Expr::Nil | Expr::Number(..) | Expr::Text(..) =
-                command.words[0]
+            if let Expr::Bool(..)
+            | Expr::Dot(_)
+            | Expr::Nil(_)
+            | Expr::Number(..)
+            | Expr::Text(..) = command.words[0]
             {
                 let stage = index + 1;
                 return Err(self.problem(format!("non executable command in pipeline stage {stage}")));
@@ -395,10 +404,11 @@ impl<'a> Parser<'a> {
 
     /// A term with the fields that follow it without a space.
     fn operand(&mut self) -> Result<Option<Expr>, Problem> {
-        let start = place(self.peek());
         let Some(term) = self.term()? else {
             return Ok(None);
         };
+        // Go puts a chain where its first field stands.
+        let start = place(self.peek());
         let mut names = Vec::new();
         while self.peek().kind == Kind::Field {
             names.push(self.take().text[1..].to_owned());
@@ -407,18 +417,18 @@ impl<'a> Parser<'a> {
             return Ok(Some(term));
         }
         Ok(Some(match term {
-            Expr::Field(place, mut path) => {
+            Expr::Field(_, mut path) => {
                 path.extend(names);
-                Expr::Field(place, path)
+                Expr::Field(start, path)
             }
-            Expr::Variable(place, name, mut path) => {
+            Expr::Variable(_, name, mut path) => {
                 path.extend(names);
-                Expr::Variable(place, name, path)
+                Expr::Variable(start, name, path)
             }
             Expr::Function(..) | Expr::Pipe(_) | Expr::Chain(..) => {
                 Expr::Chain(start, Box::new(term), names)
             }
-            Expr::Dot | Expr::Nil | Expr::Bool(_) | Expr::Number(..) | Expr::Text(..) => {
+            Expr::Dot(_) | Expr::Nil(_) | Expr::Bool(..) | Expr::Number(..) | Expr::Text(..) => {
                 return Err(self.problem(format!("unexpected . after term {:?}", term.to_string())));
             }
         }))
@@ -432,23 +442,23 @@ impl<'a> Parser<'a> {
             Kind::Identifier => {
                 return Err(self.problem(format!("function {text:?} not defined")));
             }
-            Kind::Keyword(Keyword::Dot) => Expr::Dot,
-            Kind::Keyword(Keyword::Nil) => Expr::Nil,
+            Kind::Keyword(Keyword::Dot) => Expr::Dot(at),
+            Kind::Keyword(Keyword::Nil) => Expr::Nil(at),
             Kind::Variable if self.variables.iter().any(|name| name == text) => {
                 Expr::Variable(at, text.to_owned(), Vec::new())
             }
             Kind::Variable => return Err(self.problem(format!("undefined variable {text:?}"))),
             Kind::Field => Expr::Field(at, vec![text[1..].to_owned()]),
-            Kind::Bool => Expr::Bool(text == "true"),
+            Kind::Bool => Expr::Bool(at, text == "true"),
             Kind::CharConstant | Kind::Number => match literal::number(text) {
-                Some(number) => Expr::Number(number, text.to_owned()),
+                Some(number) => Expr::Number(at, number, text.to_owned()),
                 None => return Err(self.problem(format!("illegal number syntax: {text:?}"))),
             },
             Kind::LeftParen => Expr::Pipe(Box::new(
                 self.deeper(|parser| parser.pipe("parenthesized pipeline", Kind::RightParen))?,
             )),
             Kind::String | Kind::RawString => match literal::unquote(text) {
-                Some(value) => Expr::Text(value.into(), text.to_owned()),
+                Some(value) => Expr::Text(at, value.into(), text.to_owned()),
                 None => return Err(self.problem("invalid syntax")),
             },
             _ => {

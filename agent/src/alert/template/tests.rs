@@ -161,7 +161,7 @@ fn numbers_are_written_for_people() {
     check(&[
         ("{{ humanize 0.0 }} {{ humanize 1.0 }} {{ humanize 1234567.0 }}", "0 1 1.235M"),
         ("{{ humanize .12 }} {{ humanize -1000.0 }} {{ humanize \"1e9\" }}", "120m -1k 1G"),
-        ("{{ humanize 1024 }} {{ humanize 999.99 }}", "1.024k 1k"),
+        ("{{ humanize 1024 }} {{ humanize 999.99 }}", "1.024k 1000"),
         ("{{ humanize1024 0.0 }} {{ humanize1024 1048576.0 }} {{ humanize1024 .12 }}", "0 1Mi 0.12"),
         ("{{ humanizeDuration 0 }} {{ humanizeDuration 1 }} {{ humanizeDuration 60 }}", "0s 1s 1m 0s"),
         ("{{ humanizeDuration 86400 }} {{ humanizeDuration 90061.5 }}", "1d 0h 0m 0s 1d 1h 1m 1s"),
@@ -201,7 +201,7 @@ fn times_have_methods() {
         ("{{ with toTime $value }}{{ .Year }}{{ end }}", "1970"),
     ]);
     check_failures(&[
-        ("{{ (toTime 0).Nope }}", "can't evaluate field Nope in type time.Time"),
+        ("{{ (toTime 0).Nope }}", "can't evaluate field Nope in type *time.Time"),
         ("{{ (toTime 0).Format 1 }}", "wrong args for Format"),
     ]);
 }
@@ -294,7 +294,7 @@ fn what_fails_while_it_runs_says_where() {
     check_failures(&[
         (
             "{{ .Foo }}",
-            "error executing template __alert_Test: template: __alert_Test:1:121: executing \
+            "error executing template __alert_Test: template: __alert_Test:1:115: executing \
              \"__alert_Test\" at <.Foo>: can't evaluate field Foo in type struct { Labels",
         ),
         ("{{ nil }}", "nil is not a command"),

@@ -22,9 +22,18 @@ pub(super) enum Node {
     Range(Branch),
     With(Branch),
     /// Runs a named template.
-    Call(String, Option<Pipe>),
+    Call(Call),
     Break,
     Continue,
+}
+
+/// A template that is run in another's place.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Of the name.
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) pipe: Option<Pipe>,
 }
 
 /// A condition and what follows.
@@ -64,11 +73,11 @@ pub(super) enum Number {
 /// A value.
 #[derive(Debug)]
 pub(super) enum Expr {
-    Dot,
-    Nil,
-    Bool(bool),
-    Number(Number, String),
-    Text(Arc<str>, String),
+    Dot(Place),
+    Nil(Place),
+    Bool(Place, bool),
+    Number(Place, Number, String),
+    Text(Place, Arc<str>, String),
     Field(Place, Vec<String>),
     Variable(Place, String, Vec<String>),
     Function(Place, String),
@@ -77,15 +86,19 @@ pub(super) enum Expr {
 }
 
 impl Expr {
-    /// Where it stands; none for constants, which cannot fail alone.
-    pub(super) fn place(&self) -> Option<Place> {
+    /// Where it stands.
+    pub(super) fn place(&self) -> Place {
         match self {
-            Self::Field(place, _)
+            Self::Dot(place)
+            | Self::Nil(place)
+            | Self::Bool(place, _)
+            | Self::Number(place, ..)
+            | Self::Text(place, ..)
+            | Self::Field(place, _)
             | Self::Variable(place, ..)
             | Self::Function(place, _)
-            | Self::Chain(place, ..) => Some(*place),
-            Self::Pipe(pipe) => Some(pipe.place),
-            Self::Dot | Self::Nil | Self::Bool(_) | Self::Number(..) | Self::Text(..) => None,
+            | Self::Chain(place, ..) => *place,
+            Self::Pipe(pipe) => pipe.place,
         }
     }
 }
@@ -97,10 +110,10 @@ fn fields(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dot => f.write_str("."),
-            Self::Nil => f.write_str("nil"),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Number(_, text) | Self::Text(_, text) => f.write_str(text),
+            Self::Dot(_) => f.write_str("."),
+            Self::Nil(_) => f.write_str("nil"),
+            Self::Bool(_, value) => write!(f, "{value}"),
+            Self::Number(_, _, text) | Self::Text(_, _, text) => f.write_str(text),
             Self::Field(_, names) => fields(f, names),
             Self::Variable(_, name, names) => {
                 f.write_str(name)?;
@@ -113,6 +126,16 @@ impl fmt::Display for Expr {
                 fields(f, names)
             }
         }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{{template {:?}", self.name)?;
+        if let Some(pipe) = &self.pipe {
+            write!(f, " {pipe}")?;
+        }
+        f.write_str("}}")
     }
 }
 
