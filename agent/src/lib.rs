@@ -10,12 +10,18 @@ pub mod kernel;
 pub mod metrics;
 pub mod service;
 
+// Prometheus's rules on the node.
+pub mod alert;
+
 // What drives it.
 pub mod app;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod doctor;
 pub mod document;
 pub mod govern;
 pub mod log;
+mod secret;
+mod seldom;
 pub mod start;

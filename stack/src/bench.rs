@@ -8,8 +8,9 @@ use anyhow::Result;
 use crate::config::Config;
 
 pub(crate) mod chat;
-pub(crate) mod link;
+pub(crate) mod crowd;
 pub(crate) mod game;
+pub(crate) mod link;
 
 /// Arguments of `weir-stack bench`.
 #[derive(clap::Args)]
@@ -26,6 +27,8 @@ enum Subject {
     Link(link::Args),
     /// Tickets matched in a second and their latency; ticks of many arenas under load
     Game(game::Args),
+    /// The crowd's model beside hls.js, and many players at once
+    Crowd(crowd::Args),
 }
 
 /// Runs one benchmark.
@@ -34,5 +37,6 @@ pub(crate) fn run(args: Args, config: &Config) -> Result<ExitCode> {
         Subject::Chat(args) => crate::daemon::run("bench-chat", config, chat::run(args)),
         Subject::Link(args) => link::run(&args),
         Subject::Game(args) => crate::daemon::run("bench-game", config, game::run(args)),
+        Subject::Crowd(args) => crate::daemon::run("bench-crowd", config, crowd::run(args)),
     }
 }

@@ -89,7 +89,8 @@ impl Service {
     pub(crate) async fn start(config: Config, stop: CancellationToken) -> Result<Self> {
         config.check()?;
         server::raise_file_limit(config.max_connections)?;
-        let (metrics, started) = (Arc::new(Metrics::new()), Instant::now());
+        let (metrics, registry) = Metrics::new();
+        let (metrics, started) = (Arc::new(metrics), Instant::now());
         let log: Box<dyn Log> = match config.storage {
             Storage::Memory => Box::new(log::memory::Memory),
             Storage::Fjall => Box::new(log::embedded::Embedded::start(
@@ -113,9 +114,10 @@ impl Service {
             started,
         };
         let hub = Hub::new(Arc::new(shared));
+        let router = http::router(Arc::clone(&hub), registry);
         let tasks = [
             tokio::spawn(Arc::clone(&hub).keep_house()),
-            tokio::spawn(server::run(Arc::clone(&hub), listener, stop)),
+            tokio::spawn(server::run(Arc::clone(&hub.shared), router, listener, stop)),
         ];
         Ok(Self {
             address,

@@ -72,9 +72,15 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
     let stop = daemon::stop_token()?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let limits = Limits { streams: STREAMS, ..Limits::default() };
+    let limits = Limits {
+        streams: STREAMS,
+        ..Limits::default()
+    };
     let server = Server::new(&mut registry, limits);
-    let (grpc, http) = (daemon::listen(config.grpc).await?, daemon::listen(config.http).await?);
+    let (grpc, http) = (
+        daemon::listen(config.grpc).await?,
+        daemon::listen(config.http).await?,
+    );
 
     let ratings = Arc::new(rating::Memory::new(config.ratings_max, config.tau));
     let desk = Arc::new(Desk::new(config.tickets.clone(), ratings, metrics.clone()));
@@ -84,10 +90,18 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
     let arenas = tokio::spawn(fleet::run(Arc::clone(&fleet), stop.clone()));
     let cycle = config::ms(config.cycle_ms);
     let profiles = config.profiles()?;
-    let directing = director::run(Arc::clone(&desk), Arc::clone(&fleet), profiles, cycle, metrics, stop.clone());
+    let directing = director::run(
+        Arc::clone(&desk),
+        Arc::clone(&fleet),
+        profiles,
+        cycle,
+        metrics,
+        stop.clone(),
+    );
     let directing = tokio::spawn(directing);
 
-    let matchmaker = MatchmakerServer::new(Service(Arc::clone(&desk))).max_decoding_message_size(MAX_REQUEST);
+    let matchmaker =
+        MatchmakerServer::new(Service(Arc::clone(&desk))).max_decoding_message_size(MAX_REQUEST);
     let matchmaker = tonic::service::Routes::new(matchmaker).into_axum_router();
     let matchmaker = matchmaker.layer(axum::middleware::from_fn(daemon::trace));
     let health = Health::default();
@@ -96,7 +110,10 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
     // A player that comes as soon as this is said should find an arena; a broken one shows in /healthz.
     let patience = config::ms(config.arenas.start_timeout_ms);
     _ = tokio::time::timeout(patience, stop.run_until_cancelled(fleet.wait_healthy())).await;
-    daemon::ready("game", &[("grpc", address(&grpc)?), ("http", address(&http)?)]);
+    daemon::ready(
+        "game",
+        &[("grpc", address(&grpc)?), ("http", address(&http)?)],
+    );
 
     let serving = tokio::spawn(server.clone().serve(http, None, routes, stop.clone()));
     // Watches would keep calls open for all of the grace period.
@@ -114,7 +131,10 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
 }
 
 fn address(listener: &TcpListener) -> Result<String> {
-    Ok(listener.local_addr().context("asking for the own address")?.to_string())
+    Ok(listener
+        .local_addr()
+        .context("asking for the own address")?
+        .to_string())
 }
 
 /// What `ps` and observers call the process; kernels cut it at 15 bytes.
@@ -126,7 +146,10 @@ fn name_process(name: &std::ffi::CStr) {
 
 /// `/arenas`: the processes, as JSON.
 fn show_arenas(fleet: Arc<Fleet>) -> Router {
-    Router::new().route("/arenas", get(move || async move { axum::Json(fleet.views()) }))
+    Router::new().route(
+        "/arenas",
+        get(move || async move { axum::Json(fleet.views()) }),
+    )
 }
 
 /// Not healthy without an arena that takes matches.

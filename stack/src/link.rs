@@ -95,15 +95,27 @@ enum Command {
     /// Clear away what runs left that were killed
     Clear,
     /// Carry one link between two namespaces; started by `link up` and by scenarios
-    Relay(relay::Args),
+    Relay(Box<relay::Args>),
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Up { file, seed } => up(&file, seed),
-        Command::Change { control, direction, link, set } => {
+        Command::Change {
+            control,
+            direction,
+            link,
+            set,
+        } => {
             let set = serde_json::from_str(&set).context("the change is no JSON object")?;
-            control::ask(&control, &Request::Change(Change { link: Some(link), direction, set }))?;
+            control::ask(
+                &control,
+                &Request::Change(Change {
+                    link: Some(link),
+                    direction,
+                    set,
+                }),
+            )?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Counts { control } => {
@@ -111,7 +123,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Trace { trace } => print_trace(&trace),
-        Command::Fates { seed, direction, packets, impairment } => {
+        Command::Fates {
+            seed,
+            direction,
+            packets,
+            impairment,
+        } => {
             let mut fates = Fates::new(seed, direction);
             for _ in 0..packets {
                 println!("{}", serde_json::to_string(&fates.next(&impairment))?);
@@ -122,7 +139,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             println!("{}", json!({ "cleared": leftover::clear() }));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Relay(args) => relay::run(args),
+        Command::Relay(args) => relay::run(*args),
     }
 }
 
@@ -133,23 +150,41 @@ fn up(file: &Path, seed: u64) -> Result<ExitCode> {
     let directory = Directory::make("link")?;
     let network = Network::raise(&topology, seed, directory.path())?;
     let socket = directory.path().join("control.sock");
-    let listener = UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
+    let listener = UnixListener::bind(&socket)
+        .with_context(|| format!("listening on {}", socket.display()))?;
     let mut addresses = vec![("control".to_owned(), socket.display().to_string())];
-    addresses.extend(network.nodes().iter().map(|(node, name)| (format!("namespace.{node}"), name.clone())));
+    addresses.extend(
+        network
+            .nodes()
+            .iter()
+            .map(|(node, name)| (format!("namespace.{node}"), name.clone())),
+    );
     // Taken out at the end: the thread that answers has no end.
     let network = Arc::new(Mutex::new(Some(network)));
     let shared = Arc::clone(&network);
     thread::spawn(move || control::serve(&listener, |request| answer(&shared, request)));
-    let addresses: Vec<(&str, String)> = addresses.iter().map(|(key, at)| (key.as_str(), at.clone())).collect();
+    let addresses: Vec<(&str, String)> = addresses
+        .iter()
+        .map(|(key, at)| (key.as_str(), at.clone()))
+        .collect();
     crate::daemon::ready("link", &addresses);
     let result = watch(&network, &stop);
-    drop(network.lock().unwrap_or_else(PoisonError::into_inner).take());
+    drop(
+        network
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(),
+    );
     result.map(|()| ExitCode::SUCCESS)
 }
 
 fn watch(network: &Mutex<Option<Network>>, stop: &Stop) -> Result<()> {
     while !stop.asked() {
-        if let Some(network) = network.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(network) = network
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+        {
             network.check()?;
         }
         thread::sleep(Duration::from_millis(100));
@@ -159,7 +194,9 @@ fn watch(network: &Mutex<Option<Network>>, stop: &Stop) -> Result<()> {
 
 fn answer(network: &Mutex<Option<Network>>, request: Request) -> Result<Value> {
     let mut network = network.lock().unwrap_or_else(PoisonError::into_inner);
-    let network = network.as_mut().context("the network is being taken away")?;
+    let network = network
+        .as_mut()
+        .context("the network is being taken away")?;
     match request {
         Request::Change(change) => {
             let link = change.link.as_deref().context("the change names no link")?;
@@ -171,7 +208,8 @@ fn answer(network: &Mutex<Option<Network>>, request: Request) -> Result<Value> {
 }
 
 fn print_trace(trace: &str) -> Result<ExitCode> {
-    let trace: trace::Trace = serde_json::from_str(trace).context("the trace is none as in a topology")?;
+    let trace: trace::Trace =
+        serde_json::from_str(trace).context("the trace is none as in a topology")?;
     let schedule = trace.load()?;
     println!("# mean {} bit/s", schedule.mean_bps());
     let mut from = 0;

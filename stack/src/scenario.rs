@@ -56,7 +56,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Check { files } => {
             for file in files {
                 let scenario = Scenario::load(&file)?;
-                println!("{}: {} ({} s, {} faults)", file.display(), scenario.about, scenario.seconds, scenario.fault.len());
+                println!(
+                    "{}: {} ({} s, {} faults)",
+                    file.display(),
+                    scenario.about,
+                    scenario.seconds,
+                    scenario.fault.len()
+                );
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -53,7 +53,11 @@ impl Name {
     }
 
     /// The command line under a name of its own.
-    pub(crate) fn command(self, directory: &Directory, config: Option<&Path>) -> Result<Vec<String>> {
+    pub(crate) fn command(
+        self,
+        directory: &Directory,
+        config: Option<&Path>,
+    ) -> Result<Vec<String>> {
         let program = directory.program_as(&format!("weir-{}", self.as_str()))?;
         let mut words = vec![program.display().to_string(), self.as_str().to_owned()];
         if let Some(config) = config {
@@ -65,17 +69,25 @@ impl Name {
 
 pub(crate) fn run(args: &Args, config: &Config, file: Option<&Path>) -> Result<ExitCode> {
     // Spans are the services' own business, and their exporter needs a run time that is not here.
-    let log = crate::log::Config { traces: String::new(), ..config.log.clone() };
+    let log = crate::log::Config {
+        traces: String::new(),
+        ..config.log.clone()
+    };
     let _log = crate::log::start("up", &log)?;
     let stop = Stop::new()?;
     crate::link::leftover::clear();
     let directory = Directory::make("up")?;
     let mut services = Vec::new();
-    let result = start(&mut services, args, file, &directory, &stop).and_then(|()| watch(&mut services, &stop));
+    let result = start(&mut services, args, file, &directory, &stop)
+        .and_then(|()| watch(&mut services, &stop));
     // The last one started is the first to go.
     for service in services.iter_mut().rev() {
         if let Err(error) = service.stop() {
-            tracing::warn!(service = service.name(), error = format!("{error:#}"), "cannot be ended");
+            tracing::warn!(
+                service = service.name(),
+                error = format!("{error:#}"),
+                "cannot be ended"
+            );
         }
     }
     if stop.asked() {
@@ -84,10 +96,22 @@ pub(crate) fn run(args: &Args, config: &Config, file: Option<&Path>) -> Result<E
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn start(services: &mut Vec<Service>, args: &Args, file: Option<&Path>, directory: &Directory, stop: &Stop) -> Result<()> {
+fn start(
+    services: &mut Vec<Service>,
+    args: &Args,
+    file: Option<&Path>,
+    directory: &Directory,
+    stop: &Stop,
+) -> Result<()> {
     for name in &args.only {
         let command = name.command(directory, file)?;
-        let plan = Plan { name: name.as_str().to_owned(), command, namespace: None, log: None, output: None };
+        let plan = Plan {
+            name: name.as_str().to_owned(),
+            command,
+            namespace: None,
+            log: None,
+            output: None,
+        };
         services.push(Service::start(plan)?);
     }
     let mut all = Vec::new();
@@ -98,7 +122,10 @@ fn start(services: &mut Vec<Service>, args: &Args, file: Option<&Path>, director
             all.push((format!("{}.{what}", service.name()), address.clone()));
         }
     }
-    let all: Vec<(&str, String)> = all.iter().map(|(what, address)| (what.as_str(), address.clone())).collect();
+    let all: Vec<(&str, String)> = all
+        .iter()
+        .map(|(what, address)| (what.as_str(), address.clone()))
+        .collect();
     crate::daemon::ready("up", &all);
     Ok(())
 }

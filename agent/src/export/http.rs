@@ -19,10 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(super) mod auth;
-pub(super) mod seldom;
 pub(super) mod tls;
 
-use seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// How long answers under way may take after a stop.
 const GRACE: Duration = Duration::from_secs(2);

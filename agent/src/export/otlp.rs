@@ -11,14 +11,12 @@ mod connection;
 mod encode;
 mod endpoint;
 mod grpc;
-mod header;
 mod http;
 mod point;
 mod queue;
 mod report;
 mod resource;
 mod sender;
-mod tls;
 
 use std::future::Future;
 use std::sync::Arc;

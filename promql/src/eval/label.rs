@@ -28,8 +28,9 @@ impl Eval<'_> {
         let regex = match self.regexes.get(pattern) {
             Some(regex) => regex.clone(),
             None => {
-                let regex = matcher::compile(pattern).map_err(|reason| {
-                    invalid(span, format!("in label_replace(): {reason}"))
+                let regex = matcher::compile(pattern).map_err(|_| {
+                    let what = "invalid regular expression in label_replace()";
+                    invalid(span, format!("{what}: {pattern}"))
                 })?;
                 if self.regexes.len() < MAX_REGEXES {
                     self.regexes.insert(pattern.clone(), regex.clone());
@@ -63,7 +64,10 @@ impl Eval<'_> {
             return Err(invalid(span, "invalid source label name in label_join(): "));
         }
         if target.is_empty() {
-            return Err(invalid(span, "invalid destination label name in label_join(): "));
+            return Err(invalid(
+                span,
+                "invalid destination label name in label_join(): ",
+            ));
         }
         let mut vector = self.vector_arg(span, args, 0, at_ms)?;
         for sample in &mut vector {

@@ -51,7 +51,10 @@ pub(crate) struct Args {
 
 /// Measures both and prints the figures.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    ensure!(args.arenas.is_multiple_of(args.processes), "--arenas has to be a multiple of --processes");
+    ensure!(
+        args.arenas.is_multiple_of(args.processes),
+        "--arenas has to be a multiple of --processes"
+    );
     let tickets = measure_tickets(&args).await?;
     let arenas = measure_arenas(&args).await?;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -54,7 +54,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn conditions(args: &Args) -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
     json!({
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         "kernel": read("/proc/sys/kernel/osrelease"),
@@ -85,7 +90,11 @@ fn delays(args: &Args, directory: &Directory) -> Result<Value> {
     for delay in DELAYS_MS {
         network.change("ab", None, &keys(&format!("{{\"delay_ms\": {delay}}}"))?)?;
         let mut times = round_trips(network.namespace("b")?, args.echoes)?;
-        ensure!(times.len() >= args.echoes as usize * 9 / 10, "only {} echoes came back", times.len());
+        ensure!(
+            times.len() >= args.echoes as usize * 9 / 10,
+            "only {} echoes came back",
+            times.len()
+        );
         times.sort_by(f64::total_cmp);
         let asked = 2.0 * delay;
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] - asked;
@@ -122,8 +131,11 @@ fn flows(args: &Args, directory: &Directory) -> Result<Value> {
 fn fates(args: &Args, directory: &Directory) -> Result<Value> {
     let impairment = crate::link::impairment::Impairment::default().changed(&keys(LOSS)?)?;
     let mut stream = Fates::new(SEED, Direction::Forward);
-    let foretold: Vec<u64> =
-        (0..args.packets).map(|_| stream.next(&impairment)).filter(|fate| !fate.lost).map(|fate| fate.number).collect();
+    let foretold: Vec<u64> = (0..args.packets)
+        .map(|_| stream.next(&impairment))
+        .filter(|fate| !fate.lost)
+        .map(|fate| fate.number)
+        .collect();
     let mut runs = Vec::new();
     for _ in 0..2 {
         let mut network = raise("relay", directory)?;

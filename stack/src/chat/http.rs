@@ -1,16 +1,21 @@
 //! The routes: rooms over WebSocket, publishing and history over plain HTTP, health and metrics.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::get;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
+use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -20,8 +25,7 @@ use super::connection::{self, Visit};
 use super::hub::{Hub, NoRoom};
 use super::protocol::{ClientMessage, Refusal, Refused, Tally, is_name};
 use super::room::Room;
-
-type Body = Full<Bytes>;
+use crate::daemon;
 
 /// Messages in one POST.
 const POSTED: usize = 256;
@@ -32,39 +36,40 @@ const PAGE: usize = 1000;
 /// Between the answer to an upgrade and the stream.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Answers one request.
-pub(crate) async fn answer(
-    hub: Arc<Hub>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let path = request.uri().path().to_owned();
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let response = match (request.method(), parts.as_slice()) {
-        (&Method::GET, ["healthz"]) => text(StatusCode::OK, "ok\n".into()),
-        (&Method::GET, ["metrics"]) => text(StatusCode::OK, hub.shared.metrics.text()),
-        (_, ["rooms", name, ..]) if !is_name(name) => text(
+/// All routes.
+pub(crate) fn router(hub: Arc<Hub>, registry: Registry) -> Router {
+    let health = hub.shared.metrics.health.clone();
+    Router::new()
+        .route("/rooms/{room}", get(history).post(post))
+        .route("/rooms/{room}/tally", get(sums))
+        .route("/rooms/{room}/ws", get(upgrade))
+        .route_layer(from_fn(check_name))
+        .with_state(hub)
+        .merge(daemon::router(registry, health))
+        .layer(from_fn(daemon::trace))
+}
+
+/// Lets only rooms through that may be called so.
+async fn check_name(Path(name): Path<String>, request: Request, next: Next) -> Response {
+    if !is_name(&name) {
+        return text(
             StatusCode::NOT_FOUND,
             "a room is called 1 to 64 of A-Z a-z 0-9 _ -\n".into(),
+        );
+    }
+    next.run(request).await
+}
+
+async fn sums(State(hub): State<Arc<Hub>>, Path(name): Path<String>) -> Response {
+    match hub.room(&name).await {
+        Ok(room) => json(
+            StatusCode::OK,
+            &TallyOnly {
+                tally: room.tally(),
+            },
         ),
-        (&Method::GET, ["rooms", name, "ws"]) => upgrade(&hub, name, request).await,
-        (&Method::GET, ["rooms", name]) => history(&hub, name, request.uri().query()).await,
-        (&Method::GET, ["rooms", name, "tally"]) => match hub.room(name).await {
-            Ok(room) => json(
-                StatusCode::OK,
-                &TallyOnly {
-                    tally: room.tally(),
-                },
-            ),
-            Err(error) => unavailable(&error),
-        },
-        (&Method::POST, ["rooms", name]) => post(&hub, name, request).await,
-        (_, ["rooms", _] | ["rooms", _, "ws" | "tally"] | ["healthz" | "metrics"]) => text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method not allowed\n".into(),
-        ),
-        _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
-    };
-    Ok(response)
+        Err(error) => unavailable(&error),
+    }
 }
 
 /// Holds one of the places for WebSockets.
@@ -88,7 +93,11 @@ impl Drop for Place {
     }
 }
 
-async fn upgrade(hub: &Arc<Hub>, name: &str, mut request: Request<Incoming>) -> Response<Body> {
+async fn upgrade(
+    State(hub): State<Arc<Hub>>,
+    Path(name): Path<String>,
+    mut request: Request,
+) -> Response {
     let metrics = &hub.shared.metrics;
     let visit = match visit(request.uri().query()) {
         Ok(visit) => visit,
@@ -97,7 +106,7 @@ async fn upgrade(hub: &Arc<Hub>, name: &str, mut request: Request<Incoming>) -> 
             return text(StatusCode::BAD_REQUEST, why.into());
         }
     };
-    let response = match create_response_with_body(&request, Body::default) {
+    let response = match create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
         Err(error) => {
             metrics.not_accept("handshake");
@@ -107,14 +116,14 @@ async fn upgrade(hub: &Arc<Hub>, name: &str, mut request: Request<Incoming>) -> 
             );
         }
     };
-    let Some(place) = Place::take(hub) else {
+    let Some(place) = Place::take(&hub) else {
         metrics.not_accept("full");
         return text(
             StatusCode::SERVICE_UNAVAILABLE,
             "no more connections\n".into(),
         );
     };
-    let room = match hub.room(name).await {
+    let room = match hub.room(&name).await {
         Ok(room) => room,
         Err(error) => {
             metrics.not_accept("no_room");
@@ -173,9 +182,13 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
         .filter_map(|pair| pair.split_once('='))
 }
 
-async fn history(hub: &Hub, name: &str, query: Option<&str>) -> Response<Body> {
+async fn history(
+    State(hub): State<Arc<Hub>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let (mut from, mut limit) = (0, PAGE);
-    for (key, value) in pairs(query) {
+    for (key, value) in pairs(query.as_deref()) {
         match (key, value.parse::<u64>()) {
             ("from", Ok(value)) => from = value,
             ("limit", Ok(value)) => limit = PAGE.min(value as usize),
@@ -188,7 +201,7 @@ async fn history(hub: &Hub, name: &str, query: Option<&str>) -> Response<Body> {
             _ => {}
         }
     }
-    let room = match hub.room(name).await {
+    let room = match hub.room(&name).await {
         Ok(room) => room,
         Err(error) => return unavailable(&error),
     };
@@ -226,7 +239,7 @@ struct Posted<'a> {
     err: Option<Refused<'a>>,
 }
 
-async fn post(hub: &Hub, name: &str, request: Request<Incoming>) -> Response<Body> {
+async fn post(State(hub): State<Arc<Hub>>, Path(name): Path<String>, request: Request) -> Response {
     let user = match visit(request.uri().query()) {
         Ok(visit) => visit.user,
         Err(why) => return text(StatusCode::BAD_REQUEST, why.into()),
@@ -253,7 +266,7 @@ async fn post(hub: &Hub, name: &str, request: Request<Incoming>) -> Response<Bod
             );
         }
     };
-    let room = match hub.room(name).await {
+    let room = match hub.room(&name).await {
         Ok(room) => room,
         Err(error) => return unavailable(&error),
     };
@@ -300,15 +313,15 @@ async fn post(hub: &Hub, name: &str, request: Request<Incoming>) -> Response<Bod
     json(StatusCode::OK, &Posted { taken, err: None })
 }
 
-fn unavailable(error: &NoRoom) -> Response<Body> {
+fn unavailable(error: &NoRoom) -> Response {
     text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))
 }
 
-fn text(status: StatusCode, body: String) -> Response<Body> {
+fn text(status: StatusCode, body: String) -> Response {
     respond(status, "text/plain; charset=utf-8", body.into())
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // Strings, numbers and maps with string keys always serialize.
     respond(
         status,
@@ -317,7 +330,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     )
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body> {
+fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response

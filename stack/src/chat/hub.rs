@@ -82,7 +82,9 @@ impl Hub {
         };
         let open = || async {
             let opening = self.shared.log.open(name, self.shared.config.recent_items);
-            let opened = opening.instrument(info_span!("open", room = name)).await?;
+            let opened = opening
+                .instrument(info_span!(target: crate::log::SPAN, "open", room = name))
+                .await?;
             let number = self
                 .numbers
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -147,6 +149,12 @@ pub(crate) fn report_failure(
     use std::sync::atomic::Ordering;
     const INTERVAL_MS: u64 = 10_000;
     metrics.storage_fail(operation);
+    // What succeeds again all by itself says so there; the rest is counted only.
+    if matches!(operation, "append" | "read_new") {
+        metrics
+            .health
+            .fail(operation, format_args!("the log fails: {error}"));
+    }
     let now = started.elapsed().as_millis() as u64 + INTERVAL_MS;
     let last = metrics.storage_logged_ms.load(Ordering::Relaxed);
     if now >= last + INTERVAL_MS

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,6 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::frame::Violation;
 use super::protocol::Refusal;
+use crate::daemon::Health;
 
 /// Counters told apart by one label, `reason`.
 pub(crate) type Reasons = Family<[(&'static str, &'static str); 1], Counter>;
@@ -69,7 +69,8 @@ impl Ended {
 /// All of them. Counts that exist once are fields; rare ones are looked up by label.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    registry: Registry,
+    /// What `/healthz` says.
+    pub(crate) health: Health,
     pub(crate) connections: Gauge,
     pub(crate) rooms: Gauge,
     pub(crate) accepted: Counter,
@@ -96,8 +97,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything under `chat_`.
-    pub(crate) fn new() -> Self {
+    /// All, and the registry that they are in, under `chat_`.
+    pub(crate) fn new() -> (Self, Registry) {
         let mut registry = Registry::with_prefix("chat");
         let delay = Histogram::new(SECONDS);
         let new = Self {
@@ -204,15 +205,7 @@ impl Metrics {
             "Failed operations of the log, by operation",
             new.storage_failures.clone(),
         );
-        Self { registry, ..new }
-    }
-
-    /// The text exposition.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        (new, registry)
     }
 
     pub(crate) fn ended(&self, ended: Ended) {
@@ -258,6 +251,12 @@ impl Metrics {
     /// A connection not taken: `full`, `accept` (an error of the system call), `handshake`.
     pub(crate) fn not_accept(&self, reason: &'static str) {
         self.not_accepted.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Items that the log has taken, which therefore works.
+    pub(crate) fn store(&self, items: u64) {
+        self.stored.inc_by(items);
+        self.health.mend("append");
     }
 
     pub(crate) fn storage_fail(&self, operation: &'static str) {

@@ -192,7 +192,7 @@ impl Room {
                     since: state.pending_since,
                 }
             };
-            let span = info_span!("append", room = %self.name, items = batch.items.len());
+            let span = info_span!(target: crate::log::SPAN, "append", room = %self.name, items = batch.items.len());
             self.shared.log.append(&self, batch).instrument(span).await;
             let mut state = self.state();
             if state.pending.is_empty() {

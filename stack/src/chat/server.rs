@@ -1,10 +1,11 @@
 //! Takes connections: a bounded number, from a listen queue deep enough for ten thousand in a
-//! second, and hands each to [`super::http`] until it becomes a WebSocket.
+//! second, and serves HTTP on each until it becomes a WebSocket.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,10 +13,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::config::Config;
-use super::http;
-use super::hub::Hub;
+use super::hub::Shared;
 
 /// Connections the kernel completes for us while we are busy (`net.core.somaxconn` may lower it).
 const BACKLOG: u32 = 16_384;
@@ -70,8 +71,13 @@ pub(crate) fn raise_file_limit(max_connections: usize) -> Result<()> {
 }
 
 /// Accepts until told to stop.
-pub(crate) async fn run(hub: Arc<Hub>, listener: TcpListener, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(hub.shared.config.max_http));
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    router: Router,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(shared.config.max_http));
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -83,10 +89,10 @@ pub(crate) async fn run(hub: Arc<Hub>, listener: TcpListener, stop: Cancellation
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(serve(Arc::clone(&hub), stream, place));
+                tokio::spawn(serve(Arc::clone(&shared), router.clone(), stream, place));
             }
             Err(_) => {
-                hub.shared.metrics.not_accept("accept");
+                shared.metrics.not_accept("accept");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -94,9 +100,15 @@ pub(crate) async fn run(hub: Arc<Hub>, listener: TcpListener, stop: Cancellation
 }
 
 /// Serves HTTP on a connection; its place is free again once it is a WebSocket.
-async fn serve(hub: Arc<Hub>, stream: TcpStream, _place: OwnedSemaphorePermit) {
-    let metrics = Arc::clone(&hub.shared.metrics);
-    let service = service_fn(move |request| http::answer(Arc::clone(&hub), request));
+async fn serve(
+    shared: Arc<Shared>,
+    router: Router,
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        router.clone().oneshot(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
@@ -104,6 +116,6 @@ async fn serve(hub: Arc<Hub>, stream: TcpStream, _place: OwnedSemaphorePermit) {
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     if connection.await.is_err() {
-        metrics.not_accept("http");
+        shared.metrics.not_accept("http");
     }
 }

@@ -91,12 +91,21 @@ pub(crate) async fn run(args: Args, config: Config) -> Result<ExitCode> {
     config.check()?;
     let stop = daemon::stop_token()?;
     let (address, port) = (args.listen.ip(), args.listen.port());
-    let setup = Setup { address, port, rooms: 1, beat_ms: 1_000, room: config.arenas.room };
+    let setup = Setup {
+        address,
+        port,
+        rooms: 1,
+        beat_ms: 1_000,
+        room: config.arenas.room,
+    };
     let (running, mut reports) = Running::start(setup).await?;
     running.open(1, "by-hand".to_owned(), args.tokens);
     daemon::ready("arena", &[("arena", running.address.to_string())]);
     while let Some(Some(report)) = stop.run_until_cancelled(reports.recv()).await {
-        if let Report::Ended { reason, standings, .. } = report {
+        if let Report::Ended {
+            reason, standings, ..
+        } = report
+        {
             tracing::info!(?reason, ?standings, "the match is over");
             break;
         }
@@ -111,10 +120,16 @@ impl Running {
         let metrics = Metrics::new(&mut registry);
         let rules = setup.room;
         let connections = rules.connections;
-        let limits = Limits { connections: connections + 16, write: ms(rules.idle_timeout_ms), ..Limits::default() };
+        let limits = Limits {
+            connections: connections + 16,
+            write: ms(rules.idle_timeout_ms),
+            ..Limits::default()
+        };
         let server = Server::new(&mut registry, limits);
         let listener = daemon::listen(SocketAddr::new(setup.address, setup.port)).await?;
-        let address = listener.local_addr().context("asking for the own address")?;
+        let address = listener
+            .local_addr()
+            .context("asking for the own address")?;
         // Accepted connections inherit it (tcp_create_openreq_child copies the listener's).
         socket2::SockRef::from(&listener)
             .set_tcp_notsent_lowat(rules.unsent_bytes)
@@ -124,19 +139,45 @@ impl Running {
         let (reports, receiver) = mpsc::channel(REPORTS);
         let (seats, alive) = (Arc::new(Seats::default()), Arc::new(AtomicU64::new(0)));
         let (stop, players) = (CancellationToken::new(), TaskTracker::new());
-        let ticker =
-            Ticker::new(rules.clone(), Arc::clone(&seats), metrics.clone(), reports.clone(), Arc::clone(&alive));
+        let ticker = Ticker::new(
+            rules.clone(),
+            Arc::clone(&seats),
+            metrics.clone(),
+            reports.clone(),
+            Arc::clone(&alive),
+        );
         let ticker = std::thread::Builder::new()
             .name("ticker".to_owned())
             .spawn(move || ticker.run(&queue))
             .context("starting the ticker's thread")?;
         let free = Arc::new(Semaphore::new(connections));
-        let arena = Arc::new(Arena { rules, seats, metrics, free, players, stop: stop.clone() });
-        let routes = Router::new().route("/", get(upgrade)).with_state(Arc::clone(&arena));
+        let arena = Arc::new(Arena {
+            rules,
+            seats,
+            metrics,
+            free,
+            players,
+            stop: stop.clone(),
+        });
+        let routes = Router::new()
+            .route("/", get(upgrade))
+            .with_state(Arc::clone(&arena));
         let routes = routes.merge(daemon::router(registry, Health::default()));
         let serving = tokio::spawn(server.serve(listener, None, routes, stop));
         let rooms = setup.rooms;
-        Ok((Self { arena, address, rooms, commands, reports, alive, ticker, serving }, receiver))
+        Ok((
+            Self {
+                arena,
+                address,
+                rooms,
+                commands,
+                reports,
+                alive,
+                ticker,
+                serving,
+            },
+            receiver,
+        ))
     }
 
     /// Whether there was room for the match.
@@ -147,7 +188,10 @@ impl Running {
         }
         let room = Arc::new(Room::new(id, name, tokens));
         seats.open(&room);
-        let opened = self.commands.try_send(Command::Open(Arc::clone(&room))).is_ok();
+        let opened = self
+            .commands
+            .try_send(Command::Open(Arc::clone(&room)))
+            .is_ok();
         if !opened {
             seats.close(&room);
         }
@@ -156,9 +200,17 @@ impl Running {
 
     /// Ends all matches, tells their players, and stops listening.
     async fn finish(self) -> Result<()> {
-        let Self { arena, commands, ticker, serving, .. } = self;
+        let Self {
+            arena,
+            commands,
+            ticker,
+            serving,
+            ..
+        } = self;
         drop(commands);
-        tokio::task::spawn_blocking(|| ticker.join()).await?.map_err(|_| anyhow::anyhow!("the ticker panicked"))?;
+        tokio::task::spawn_blocking(|| ticker.join())
+            .await?
+            .map_err(|_| anyhow::anyhow!("the ticker panicked"))?;
         arena.players.close();
         _ = tokio::time::timeout(Duration::from_millis(1_200), arena.players.wait()).await;
         arena.stop.cancel();
@@ -173,14 +225,23 @@ async fn upgrade(State(arena): State<Arc<Arena>>, mut request: Request) -> Respo
         (status, why).into_response()
     };
     let Ok(permit) = Arc::clone(&arena.free).try_acquire_owned() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections".to_owned());
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many connections".to_owned(),
+        );
     };
     let upgrading = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
-    let response = match create_response_with_body(&axum::http::Request::from_parts(parts, ()), Body::empty) {
-        Ok(response) => response,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("want a WebSocket here: {error}")),
-    };
+    let response =
+        match create_response_with_body(&axum::http::Request::from_parts(parts, ()), Body::empty) {
+            Ok(response) => response,
+            Err(error) => {
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    format!("want a WebSocket here: {error}"),
+                );
+            }
+        };
     let player = Arc::clone(&arena);
     arena.players.spawn(async move {
         let patience = ms(player.rules.hello_timeout_ms);

@@ -5,10 +5,10 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::config::Tickets;
-use super::matcher::{self, Candidate};
-use super::pool::{Profile, RATING, SearchFields};
+use super::pool::SearchFields;
 use super::rating::Placing;
 
+mod pairing;
 pub(crate) mod update;
 
 pub(crate) use update::{Assignment, EndReason, GoneReason, Update};
@@ -161,14 +161,28 @@ impl Book {
         }
         self.last_ticket += 1;
         let id = self.last_ticket;
-        let ttl_ms = if ttl_ms == 0 { self.bounds.ttl_ms } else { ttl_ms };
+        let ttl_ms = if ttl_ms == 0 {
+            self.bounds.ttl_ms
+        } else {
+            ttl_ms
+        };
         let expires_ms = now_ms + ttl_ms.min(self.bounds.ttl_max_ms);
         if let Some(key) = &key {
             self.keys.insert(key.clone(), id);
         }
         self.expiries.insert((expires_ms, id));
         let state = TicketState::Waiting;
-        self.tickets.insert(id, Ticket { player, key, fields, expires_ms, active_since_ms: None, state });
+        self.tickets.insert(
+            id,
+            Ticket {
+                player,
+                key,
+                fields,
+                expires_ms,
+                active_since_ms: None,
+                state,
+            },
+        );
         Ok((id, false, expires_ms))
     }
 
@@ -187,7 +201,12 @@ impl Book {
     }
 
     /// Drops a ticket that is not in a match.
-    pub(crate) fn deactivate(&mut self, now_ms: u64, id: TicketId, out: &mut Vec<Update>) -> Result<(), Refused> {
+    pub(crate) fn deactivate(
+        &mut self,
+        now_ms: u64,
+        id: TicketId,
+        out: &mut Vec<Update>,
+    ) -> Result<(), Refused> {
         match self.tickets.get(&id).map(|ticket| &ticket.state) {
             Some(TicketState::Waiting) => {
                 self.end_ticket(now_ms, id, GoneReason::Cancelled, out);
@@ -196,161 +215,6 @@ impl Book {
             Some(TicketState::Proposed | TicketState::Assigned(..)) => Err(Refused::Assigned),
             Some(TicketState::Gone(_)) | None => Err(Refused::Unknown),
         }
-    }
-
-    /// Runs the match function of a profile; the tickets of the proposals are frozen.
-    pub(crate) fn propose(&mut self, now_ms: u64, profile: &Profile, limit: usize) -> Vec<Proposal> {
-        let found = {
-            let candidates: Vec<Candidate<'_>> =
-                self.active.iter().filter_map(|id| self.candidate(now_ms, *id, profile)).collect();
-            matcher::find(&candidates, profile.players, &profile.window, limit)
-        };
-        found.into_iter().map(|found| self.freeze(now_ms, profile, found)).collect()
-    }
-
-    fn candidate<'a>(&'a self, now_ms: u64, id: TicketId, profile: &Profile) -> Option<Candidate<'a>> {
-        let ticket = self.tickets.get(&id)?;
-        if !profile.pool.holds(&ticket.fields) {
-            return None;
-        }
-        Some(Candidate {
-            ticket: id,
-            rating: *ticket.fields.doubles.get(RATING)?,
-            waited_ms: now_ms.saturating_sub(ticket.active_since_ms?),
-            split: ticket.fields.strings.get(&profile.split_by).map_or("", String::as_str),
-        })
-    }
-
-    fn freeze(&mut self, now_ms: u64, profile: &Profile, found: matcher::Match) -> Proposal {
-        self.last_match += 1;
-        let id = self.last_match;
-        let mut proposal = Proposal {
-            id,
-            profile: profile.name.clone(),
-            members: Vec::with_capacity(found.tickets.len()),
-            spread: found.spread,
-            waited_ms: Vec::with_capacity(found.tickets.len()),
-        };
-        for ticket_id in &found.tickets {
-            self.active.remove(ticket_id);
-            if let Some(ticket) = self.tickets.get_mut(ticket_id) {
-                self.expiries.remove(&(ticket.expires_ms, *ticket_id));
-                ticket.state = TicketState::Proposed;
-                proposal.members.push((*ticket_id, ticket.player.clone()));
-                proposal.waited_ms.push(now_ms.saturating_sub(ticket.active_since_ms.unwrap_or(now_ms)));
-            }
-        }
-        let timeout_ms = now_ms + self.bounds.release_timeout_ms;
-        self.timeouts.insert((timeout_ms, id));
-        self.matches.insert(
-            id,
-            Match {
-                profile: proposal.profile.clone(),
-                tickets: found.tickets,
-                spread: found.spread,
-                timeout_ms,
-                state: MatchState::Proposed,
-            },
-        );
-        proposal
-    }
-
-    /// Assigns the tickets of a proposal to a server. Tokens are in the order of members; without
-    /// them (a director's own server) the match has to be reported within its time.
-    pub(crate) fn assign(
-        &mut self,
-        now_ms: u64,
-        id: MatchId,
-        connection: &str,
-        tokens: Option<&[String]>,
-        out: &mut Vec<Update>,
-    ) -> Result<(), Refused> {
-        let found = self.matches.get_mut(&id).ok_or(Refused::Unknown)?;
-        if found.state != MatchState::Proposed {
-            return Err(Refused::Ended);
-        }
-        found.state = MatchState::Live;
-        self.timeouts.remove(&(found.timeout_ms, id));
-        if tokens.is_none() {
-            found.timeout_ms = now_ms + self.bounds.match_max_ms;
-            self.timeouts.insert((found.timeout_ms, id));
-        }
-        for (index, ticket_id) in found.tickets.iter().enumerate() {
-            let Some(ticket) = self.tickets.get_mut(ticket_id) else { continue };
-            let assignment = Assignment {
-                match_id: id,
-                connection: connection.to_owned(),
-                token: tokens.and_then(|tokens| tokens.get(index)).cloned().unwrap_or_default(),
-                profile: found.profile.clone(),
-                spread: found.spread,
-                waited_ms: now_ms.saturating_sub(ticket.active_since_ms.unwrap_or(now_ms)),
-            };
-            out.push(Update::Assigned(*ticket_id, assignment.clone()));
-            ticket.state = TicketState::Assigned(id, Box::new(assignment));
-        }
-        Ok(())
-    }
-
-    /// Gives up a proposal: its tickets return to their pools, as old as they were.
-    pub(crate) fn release(&mut self, now_ms: u64, id: MatchId) -> Result<(), Refused> {
-        let found = self.matches.get(&id).ok_or(Refused::Unknown)?;
-        if found.state != MatchState::Proposed {
-            return Err(Refused::Ended);
-        }
-        if let Some(found) = self.matches.remove(&id) {
-            self.timeouts.remove(&(found.timeout_ms, id));
-            for ticket_id in found.tickets {
-                let Some(ticket) = self.tickets.get_mut(&ticket_id) else { continue };
-                ticket.state = TicketState::Waiting;
-                // One that is overdue gets no further match, it expires with the next tick of time.
-                self.expiries.insert((ticket.expires_ms, ticket_id));
-                if ticket.expires_ms > now_ms {
-                    self.active.insert(ticket_id);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a match. Returns the placings to rate: the given ones, then players not among them,
-    /// who share the last place.
-    pub(crate) fn end(
-        &mut self,
-        now_ms: u64,
-        id: MatchId,
-        reason: EndReason,
-        mut placings: Vec<Placing>,
-        out: &mut Vec<Update>,
-    ) -> Result<Vec<Placing>, Refused> {
-        let found = self.matches.get_mut(&id).ok_or(Refused::Unknown)?;
-        if found.state != MatchState::Live {
-            return Err(if found.state == MatchState::Proposed { Refused::Unknown } else { Refused::Ended });
-        }
-        let mut absent: Vec<&str> = found
-            .tickets
-            .iter()
-            .filter_map(|ticket| self.tickets.get(ticket))
-            .map(|ticket| ticket.player.as_str())
-            .collect();
-        for placing in &placings {
-            let at = absent.iter().position(|player| *player == placing.player).ok_or(Refused::NotItsPlayers)?;
-            absent.swap_remove(at);
-        }
-        if reason == EndReason::Finished && !placings.is_empty() {
-            let last = placings.iter().map(|placing| placing.place).max().unwrap_or(0).saturating_add(1);
-            placings.extend(absent.into_iter().map(|player| Placing { player: player.to_owned(), place: last, score: 0 }));
-        }
-        found.state = MatchState::Ended(reason, placings.clone());
-        self.timeouts.remove(&(found.timeout_ms, id));
-        for ticket_id in &found.tickets {
-            if let Some(key) = self.tickets.get_mut(ticket_id).and_then(|ticket| ticket.key.take()) {
-                self.keys.remove(&key);
-            }
-            self.ended.push_back((now_ms, Ended::Ticket(*ticket_id)));
-            out.push(Update::Ended(*ticket_id, reason, placings.clone()));
-        }
-        self.ended.push_back((now_ms, Ended::Match(id)));
-        Ok(placings)
     }
 
     /// Lets time pass: expiry, release, forgetting.
@@ -368,12 +232,16 @@ impl Book {
             self.timeouts.pop_first();
             if self.release(now_ms, id).is_ok() {
                 elapsed.released += 1;
-            } else if self.end(now_ms, id, EndReason::Abandoned, Vec::new(), out).is_ok() {
+            } else if self
+                .end(now_ms, id, EndReason::Abandoned, Vec::new(), out)
+                .is_ok()
+            {
                 elapsed.given_up += 1;
             }
         }
         while let Some(&(at_ms, ended)) = self.ended.front()
-            && (at_ms + self.bounds.ended_keep_ms <= now_ms || self.ended.len() > self.bounds.ended_max)
+            && (at_ms + self.bounds.ended_keep_ms <= now_ms
+                || self.ended.len() > self.bounds.ended_max)
         {
             self.ended.pop_front();
             match ended {
@@ -392,7 +260,10 @@ impl Book {
         match &ticket.state {
             TicketState::Waiting | TicketState::Proposed => (None, true),
             TicketState::Assigned(match_id, assignment) => {
-                let live = self.matches.get(match_id).is_some_and(|found| found.state == MatchState::Live);
+                let live = self
+                    .matches
+                    .get(match_id)
+                    .is_some_and(|found| found.state == MatchState::Live);
                 (Some(Update::Assigned(id, (**assignment).clone())), live)
             }
             TicketState::Gone(reason) => (Some(Update::Gone(id, *reason)), false),
@@ -401,28 +272,32 @@ impl Book {
 
     /// How a ticket's match ended, if it did.
     pub(crate) fn look_up_end(&self, id: TicketId) -> Option<Update> {
-        let TicketState::Assigned(match_id, _) = &self.tickets.get(&id)?.state else { return None };
+        let TicketState::Assigned(match_id, _) = &self.tickets.get(&id)?.state else {
+            return None;
+        };
         match &self.matches.get(match_id)?.state {
-            MatchState::Ended(reason, placings) => Some(Update::Ended(id, *reason, placings.clone())),
+            MatchState::Ended(reason, placings) => {
+                Some(Update::Ended(id, *reason, placings.clone()))
+            }
             MatchState::Proposed | MatchState::Live => None,
         }
     }
 
-    /// Players of a match, in the order of its tokens; empty if it is unknown.
-    pub(crate) fn players(&self, id: MatchId) -> Vec<String> {
-        let tickets = self.matches.get(&id).map_or(&[][..], |found| &found.tickets);
-        tickets.iter().filter_map(|ticket| Some(self.tickets.get(ticket)?.player.clone())).collect()
-    }
-
     /// Tickets that take part in matching, tickets without a match, live matches.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let live = self.matches.values().filter(|found| found.state == MatchState::Live).count();
+        let live = self
+            .matches
+            .values()
+            .filter(|found| found.state == MatchState::Live)
+            .count();
         (self.active.len(), self.expiries.len(), live)
     }
 
     fn end_ticket(&mut self, now_ms: u64, id: TicketId, reason: GoneReason, out: &mut Vec<Update>) {
         self.active.remove(&id);
-        let Some(ticket) = self.tickets.get_mut(&id) else { return };
+        let Some(ticket) = self.tickets.get_mut(&id) else {
+            return;
+        };
         self.expiries.remove(&(ticket.expires_ms, id));
         ticket.state = TicketState::Gone(reason);
         ticket.fields = SearchFields::default();

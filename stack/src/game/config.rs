@@ -198,7 +198,11 @@ impl Default for Arenas {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { initial_delay_ms: 5_000, period_ms: 1_000, failure_threshold: 3 }
+        Self {
+            initial_delay_ms: 5_000,
+            period_ms: 1_000,
+            failure_threshold: 3,
+        }
     }
 }
 
@@ -220,8 +224,16 @@ impl Default for Room {
 impl Config {
     /// Refuses what cannot work; the error names the key.
     pub(crate) fn check(&self) -> Result<()> {
-        ensure!((10..=60_000).contains(&self.cycle_ms), "[game] cycle_ms = {}: want 10 to 60000", self.cycle_ms);
-        ensure!(self.tau > 0.0 && self.tau <= 2.0, "[game] tau = {}: want more than 0, up to 2", self.tau);
+        ensure!(
+            (10..=60_000).contains(&self.cycle_ms),
+            "[game] cycle_ms = {}: want 10 to 60000",
+            self.cycle_ms
+        );
+        ensure!(
+            self.tau > 0.0 && self.tau <= 2.0,
+            "[game] tau = {}: want more than 0, up to 2",
+            self.tau
+        );
         let arenas = &self.arenas;
         ensure!(
             arenas.processes <= arenas.processes_max && arenas.processes_max <= 256,
@@ -229,7 +241,11 @@ impl Config {
             arenas.processes,
             arenas.processes_max
         );
-        ensure!((1..=1024).contains(&arenas.rooms), "[game.arenas] rooms = {}: want 1 to 1024", arenas.rooms);
+        ensure!(
+            (1..=1024).contains(&arenas.rooms),
+            "[game.arenas] rooms = {}: want 1 to 1024",
+            arenas.rooms
+        );
         ensure!(
             arenas.port == 0 || usize::from(u16::MAX - arenas.port) >= arenas.processes_max,
             "[game.arenas] port = {}: leaves no room for {} processes",
@@ -244,13 +260,20 @@ impl Config {
             health.failure_threshold
         );
         let hz = arenas.room.tick_hz;
-        ensure!((20..=60).contains(&hz), "[game.arenas.room] tick_hz = {hz}: want 20 to 60");
+        ensure!(
+            (20..=60).contains(&hz),
+            "[game.arenas.room] tick_hz = {hz}: want 20 to 60"
+        );
         self.profiles().map(drop)
     }
 
     /// The profiles as the matcher wants them.
     pub(crate) fn profiles(&self) -> Result<Vec<Profile>> {
-        ensure!(self.profiles.len() <= 64, "[[game.profiles]]: {} of them, want up to 64", self.profiles.len());
+        ensure!(
+            self.profiles.len() <= 64,
+            "[[game.profiles]]: {} of them, want up to 64",
+            self.profiles.len()
+        );
         self.profiles.iter().map(ProfileConfig::profile).collect()
     }
 }
@@ -258,11 +281,29 @@ impl Config {
 impl ProfileConfig {
     fn profile(&self) -> Result<Profile> {
         let named = format!("[[game.profiles]] {:?}", self.name);
-        ensure!((1..=64).contains(&self.name.len()), "{named}: want a name of 1 to 64 bytes");
-        ensure!((2..=MAX_PLAYERS).contains(&self.players), "{named}: players = {}: want 2 to {MAX_PLAYERS}", self.players);
-        let window = Window { base: self.window, per_second: self.window_per_second, max: self.window_max };
-        ensure!(window.is_valid(), "{named}: want window, window_per_second, window_max of 0 or more");
-        let ranges = self.ranges.iter().map(|(name, [min, max])| Range { name: name.clone(), min: *min, max: *max });
+        ensure!(
+            (1..=64).contains(&self.name.len()),
+            "{named}: want a name of 1 to 64 bytes"
+        );
+        ensure!(
+            (2..=MAX_PLAYERS).contains(&self.players),
+            "{named}: players = {}: want 2 to {MAX_PLAYERS}",
+            self.players
+        );
+        let window = Window {
+            base: self.window,
+            per_second: self.window_per_second,
+            max: self.window_max,
+        };
+        ensure!(
+            window.is_valid(),
+            "{named}: want window, window_per_second, window_max of 0 or more"
+        );
+        let ranges = self.ranges.iter().map(|(name, [min, max])| Range {
+            name: name.clone(),
+            min: *min,
+            max: *max,
+        });
         Ok(Profile {
             name: self.name.clone(),
             players: self.players,
@@ -295,9 +336,15 @@ mod tests {
     fn a_key_that_cannot_work_is_named() {
         let mut config = Config::default();
         config.arenas.room.tick_hz = 10;
-        assert_eq!(config.check().unwrap_err().to_string(), "[game.arenas.room] tick_hz = 10: want 20 to 60");
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "[game.arenas.room] tick_hz = 10: want 20 to 60"
+        );
         let mut config = Config::default();
         config.profiles[1].players = 17;
-        assert_eq!(config.check().unwrap_err().to_string(), "[[game.profiles]] \"squad\": players = 17: want 2 to 16");
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "[[game.profiles]] \"squad\": players = 17: want 2 to 16"
+        );
     }
 }

@@ -44,8 +44,18 @@ impl Desk {
     /// With an empty book.
     pub(crate) fn new(bounds: Tickets, ratings: Arc<dyn Ratings>, metrics: Metrics) -> Self {
         let release_timeout_ms = bounds.release_timeout_ms;
-        let inner = Inner { book: Book::new(bounds), watches: HashMap::new() };
-        Self { inner: Mutex::new(inner), started: Instant::now(), boot: rand::random(), release_timeout_ms, ratings, metrics }
+        let inner = Inner {
+            book: Book::new(bounds),
+            watches: HashMap::new(),
+        };
+        Self {
+            inner: Mutex::new(inner),
+            started: Instant::now(),
+            boot: rand::random(),
+            release_timeout_ms,
+            ratings,
+            metrics,
+        }
     }
 
     /// An id for the outside.
@@ -73,7 +83,10 @@ impl Desk {
         key: Option<String>,
     ) -> Result<(TicketId, bool, u64), Refused> {
         let now_ms = self.now_ms();
-        let created = self.inner().book.create(now_ms, player, fields, ttl_ms, key);
+        let created = self
+            .inner()
+            .book
+            .create(now_ms, player, fields, ttl_ms, key);
         match created {
             Ok((_, false, _)) => _ = self.metrics.tickets_created.inc(),
             Ok(_) => {}
@@ -100,17 +113,33 @@ impl Desk {
     }
 
     /// See [`Book::assign`].
-    pub(crate) fn assign(&self, id: MatchId, connection: &str, tokens: Option<&[String]>) -> Result<(), Refused> {
-        let label = if tokens.is_none() { Some("external") } else { None };
+    pub(crate) fn assign(
+        &self,
+        id: MatchId,
+        connection: &str,
+        tokens: Option<&[String]>,
+    ) -> Result<(), Refused> {
+        let label = if tokens.is_none() {
+            Some("external")
+        } else {
+            None
+        };
         self.change(|book, now_ms, out| {
             book.assign(now_ms, id, connection, tokens, out)?;
             let assigned = out.iter().filter_map(|update| match update {
                 Update::Assigned(_, assignment) => Some(assignment),
                 Update::Gone(..) | Update::Ended(..) => None,
             });
-            let waited_ms: Vec<u64> = assigned.clone().map(|assignment| assignment.waited_ms).collect();
+            let waited_ms: Vec<u64> = assigned
+                .clone()
+                .map(|assignment| assignment.waited_ms)
+                .collect();
             if let Some(first) = assigned.clone().next() {
-                self.metrics.count_assigned(label.unwrap_or(&first.profile), first.spread, &waited_ms);
+                self.metrics.count_assigned(
+                    label.unwrap_or(&first.profile),
+                    first.spread,
+                    &waited_ms,
+                );
             }
             Ok(())
         })
@@ -125,9 +154,18 @@ impl Desk {
     }
 
     /// Ends a match, tells its players and updates their ratings.
-    pub(crate) async fn end(&self, id: MatchId, reason: EndReason, placings: Vec<Placing>) -> Result<(), Refused> {
-        let placings = self.change(|book, now_ms, out| book.end(now_ms, id, reason, placings, out))?;
-        self.metrics.matches_ended.get_or_create(&metrics::Ended { reason }).inc();
+    pub(crate) async fn end(
+        &self,
+        id: MatchId,
+        reason: EndReason,
+        placings: Vec<Placing>,
+    ) -> Result<(), Refused> {
+        let placings =
+            self.change(|book, now_ms, out| book.end(now_ms, id, reason, placings, out))?;
+        self.metrics
+            .matches_ended
+            .get_or_create(&metrics::Ended { reason })
+            .inc();
         if reason == EndReason::Finished && placings.len() > 1 {
             match self.ratings.update(&placings).await {
                 Ok(refused) => _ = self.metrics.ratings_dropped.inc_by(refused as u64),
@@ -155,8 +193,13 @@ impl Desk {
         let elapsed = self.change(|book, now_ms, out| book.elapse(now_ms, out));
         self.metrics.proposals_released.inc_by(elapsed.released);
         if elapsed.given_up > 0 {
-            let label = metrics::Ended { reason: EndReason::Abandoned };
-            self.metrics.matches_ended.get_or_create(&label).inc_by(elapsed.given_up);
+            let label = metrics::Ended {
+                reason: EndReason::Abandoned,
+            };
+            self.metrics
+                .matches_ended
+                .get_or_create(&label)
+                .inc_by(elapsed.given_up);
         }
         let (active, waiting, live) = self.inner().book.counts();
         self.metrics.tickets_active.set(active as i64);
@@ -166,14 +209,22 @@ impl Desk {
 
     /// Follows tickets; the stream ends when nothing more can come. What has happened comes first.
     /// The number is how many tickets had too many watches already.
-    pub(crate) fn watch(&self, tickets: &[TicketId], until_end: bool) -> (mpsc::Receiver<Update>, usize) {
+    pub(crate) fn watch(
+        &self,
+        tickets: &[TicketId],
+        until_end: bool,
+    ) -> (mpsc::Receiver<Update>, usize) {
         let (updates, receiver) = mpsc::channel((tickets.len() * UPDATES_PER_TICKET).max(1));
         let mut refused = 0;
         let mut inner = self.inner();
         for &ticket in tickets {
             let (first, more) = inner.book.look_up(ticket);
             let assigned = first.is_some();
-            let end = if until_end { inner.book.look_up_end(ticket) } else { None };
+            let end = if until_end {
+                inner.book.look_up_end(ticket)
+            } else {
+                None
+            };
             for update in first.into_iter().chain(end) {
                 // Has room: two updates for each ticket, and its watch is not registered yet.
                 _ = updates.try_send(update);
@@ -184,7 +235,10 @@ impl Desk {
             let watches = inner.watches.entry(ticket).or_default();
             watches.retain(|watch| !watch.updates.is_closed());
             if watches.len() < MAX_WATCHES {
-                watches.push(Watch { updates: updates.clone(), until_end });
+                watches.push(Watch {
+                    updates: updates.clone(),
+                    until_end,
+                });
             } else {
                 refused += 1;
             }
@@ -198,7 +252,9 @@ impl Desk {
         let watches = std::mem::take(&mut self.inner().watches);
         for (ticket, watches) in watches {
             for watch in watches {
-                _ = watch.updates.try_send(Update::Gone(ticket, GoneReason::Stopping));
+                _ = watch
+                    .updates
+                    .try_send(Update::Gone(ticket, GoneReason::Stopping));
             }
         }
     }
@@ -210,7 +266,10 @@ impl Desk {
         let changed = change(&mut inner.book, now_ms, &mut out);
         for update in out {
             if let Update::Gone(_, reason) = &update {
-                self.metrics.tickets_gone.get_or_create(&metrics::Gone { reason: *reason }).inc();
+                self.metrics
+                    .tickets_gone
+                    .get_or_create(&metrics::Gone { reason: *reason })
+                    .inc();
             }
             inner.deliver(&update);
         }
@@ -229,10 +288,14 @@ impl Desk {
 impl Inner {
     fn deliver(&mut self, update: &Update) {
         let ticket = update.ticket();
-        let Some(mut watches) = self.watches.remove(&ticket) else { return };
+        let Some(mut watches) = self.watches.remove(&ticket) else {
+            return;
+        };
         watches.retain(|watch| {
             // A stream that is gone, or full against the rule, loses its watch and nothing else.
-            watch.updates.try_send(update.clone()).is_ok() && watch.until_end && matches!(update, Update::Assigned(..))
+            watch.updates.try_send(update.clone()).is_ok()
+                && watch.until_end
+                && matches!(update, Update::Assigned(..))
         });
         if !watches.is_empty() {
             self.watches.insert(ticket, watches);
@@ -259,7 +322,10 @@ mod tests {
             desk.activate(id).unwrap();
         }
         let profile = &crate::game::config::Config::default().profiles().unwrap()[0];
-        let profile = Profile { pool: Default::default(), ..profile.clone() };
+        let profile = Profile {
+            pool: Default::default(),
+            ..profile.clone()
+        };
         let proposal = desk.propose(&profile, 1).remove(0);
         (proposal.members[0].0, proposal)
     }
@@ -272,12 +338,21 @@ mod tests {
         let (mut brief, _) = desk.watch(&[ticket], false);
         desk.assign(proposal.id, "x", None).unwrap();
         let (mut late, _) = desk.watch(&[ticket], true);
-        let placings = vec![Placing { player: "bob".to_owned(), place: 1, score: 0 }];
-        desk.end(proposal.id, EndReason::Finished, placings).await.unwrap();
+        let placings = vec![Placing {
+            player: "bob".to_owned(),
+            place: 1,
+            score: 0,
+        }];
+        desk.end(proposal.id, EndReason::Finished, placings)
+            .await
+            .unwrap();
         let (mut after, _) = desk.watch(&[ticket], true);
         for watch in [&mut early, &mut late, &mut after] {
             assert!(matches!(watch.recv().await, Some(Update::Assigned(..))));
-            assert!(matches!(watch.recv().await, Some(Update::Ended(_, EndReason::Finished, _))));
+            assert!(matches!(
+                watch.recv().await,
+                Some(Update::Ended(_, EndReason::Finished, _))
+            ));
             assert_eq!(watch.recv().await, None);
         }
         assert!(matches!(brief.recv().await, Some(Update::Assigned(..))));
@@ -289,7 +364,9 @@ mod tests {
     fn watches_of_a_ticket_are_bounded_and_closed_ones_make_room() {
         let desk = desk();
         let (ticket, _) = pair(&desk);
-        let watches: Vec<_> = (0..MAX_WATCHES).map(|_| desk.watch(&[ticket], true)).collect();
+        let watches: Vec<_> = (0..MAX_WATCHES)
+            .map(|_| desk.watch(&[ticket], true))
+            .collect();
         assert_eq!(desk.watch(&[ticket], true).1, 1);
         drop(watches);
         assert_eq!(desk.watch(&[ticket], true).1, 0);

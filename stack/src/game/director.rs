@@ -34,7 +34,9 @@ pub(crate) async fn run(
     while let Some(deadline) = stop.run_until_cancelled(deadlines.tick()).await {
         if let Some(last) = last {
             let passed = (deadline - last).as_secs_f64() / period.as_secs_f64();
-            metrics.cycles_missed.inc_by((passed.round() as u64).saturating_sub(1));
+            metrics
+                .cycles_missed
+                .inc_by((passed.round() as u64).saturating_sub(1));
         }
         last = Some(deadline);
         let began = Instant::now();
@@ -64,7 +66,11 @@ fn cycle(desk: &Desk, fleet: &Fleet, profiles: &[Profile], metrics: &Metrics) ->
 }
 
 async fn place(desk: Arc<Desk>, fleet: Arc<Fleet>, proposal: Proposal) {
-    let tokens: Vec<String> = proposal.members.iter().map(|_| format!("{:032x}", rand::random::<u128>())).collect();
+    let tokens: Vec<String> = proposal
+        .members
+        .iter()
+        .map(|_| format!("{:032x}", rand::random::<u128>()))
+        .collect();
     let id = proposal.id;
     match fleet.open(id, desk.name(id), tokens.clone()).await {
         Ok(connection) => {
@@ -82,11 +88,20 @@ async fn place(desk: Arc<Desk>, fleet: Arc<Fleet>, proposal: Proposal) {
 
 /// Takes the ends of matches from arenas until all senders are gone.
 pub(crate) async fn take_ends(desk: Arc<Desk>, mut ended: mpsc::Receiver<Ended>) {
-    while let Some(Ended { id, reason, standings }) = ended.recv().await {
+    while let Some(Ended {
+        id,
+        reason,
+        standings,
+    }) = ended.recv().await
+    {
         let players = desk.players(id);
         let placings = standings.into_iter().filter_map(|(slot, place, score)| {
             let player = players.get(usize::from(slot))?.clone();
-            Some(Placing { player, place, score })
+            Some(Placing {
+                player,
+                place,
+                score,
+            })
         });
         let placings = placings.collect();
         // Unknown is a proposal that `place` releases, or one that it is about to assign and end.

@@ -119,7 +119,13 @@ pub(crate) struct View {
 impl Fleet {
     /// Without processes until [`run`].
     pub(crate) fn new(config: Arenas, metrics: Metrics, ended: mpsc::Sender<Ended>) -> Self {
-        Self { config, metrics, ended, slots: Mutex::default(), grow: Notify::new() }
+        Self {
+            config,
+            metrics,
+            ended,
+            slots: Mutex::default(),
+            grow: Notify::new(),
+        }
     }
 
     /// Whether it can have processes at all.
@@ -131,12 +137,16 @@ impl Fleet {
     pub(crate) fn free_rooms(&self) -> usize {
         let slots = self.slots();
         let free = slots.values().filter(|slot| slot.takes_matches());
-        free.map(|slot| self.config.rooms.saturating_sub(slot.rooms.len())).sum()
+        free.map(|slot| self.config.rooms.saturating_sub(slot.rooms.len()))
+            .sum()
     }
 
     /// Processes that take matches.
     pub(crate) fn healthy(&self) -> usize {
-        self.slots().values().filter(|slot| slot.takes_matches()).count()
+        self.slots()
+            .values()
+            .filter(|slot| slot.takes_matches())
+            .count()
     }
 
     /// Until all processes that always run take matches.
@@ -167,12 +177,19 @@ impl Fleet {
     }
 
     /// Opens a match in the process that has the fewest; returns where to connect.
-    pub(crate) async fn open(&self, id: MatchId, name: String, tokens: Vec<String>) -> Result<String, NotOpened> {
+    pub(crate) async fn open(
+        &self,
+        id: MatchId,
+        name: String,
+        tokens: Vec<String>,
+    ) -> Result<String, NotOpened> {
         let began = Instant::now();
         let (number, connection, opened) = self.place(id, name, tokens)?;
         let answer = time::timeout(ms(self.config.open_timeout_ms), opened).await;
         if let Ok(Ok(true)) = answer {
-            self.metrics.allocation.observe(began.elapsed().as_secs_f64());
+            self.metrics
+                .allocation
+                .observe(began.elapsed().as_secs_f64());
             return Ok(connection);
         }
         self.metrics.allocations_failed.inc();
@@ -191,7 +208,9 @@ impl Fleet {
 
     /// Whether some process has this match.
     pub(crate) fn hosts(&self, id: MatchId) -> bool {
-        self.slots().values().any(|slot| slot.rooms.contains_key(&id))
+        self.slots()
+            .values()
+            .any(|slot| slot.rooms.contains_key(&id))
     }
 
     fn place(
@@ -201,14 +220,24 @@ impl Fleet {
         tokens: Vec<String>,
     ) -> Result<(usize, String, oneshot::Receiver<bool>), NotOpened> {
         let mut slots = self.slots();
-        let free = slots.iter_mut().filter(|(_, slot)| slot.takes_matches() && slot.rooms.len() < self.config.rooms);
-        let (number, slot) = free.min_by_key(|(_, slot)| slot.rooms.len()).ok_or(NotOpened::Full)?;
+        let free = slots
+            .iter_mut()
+            .filter(|(_, slot)| slot.takes_matches() && slot.rooms.len() < self.config.rooms);
+        let (number, slot) = free
+            .min_by_key(|(_, slot)| slot.rooms.len())
+            .ok_or(NotOpened::Full)?;
         if !slot.order(Order::Open { id, name, tokens }) {
             self.metrics.allocations_failed.inc();
             return Err(NotOpened::Failed);
         }
         let (sender, opened) = oneshot::channel();
-        slot.rooms.insert(id, Room { opened: Some(sender), since: Instant::now() });
+        slot.rooms.insert(
+            id,
+            Room {
+                opened: Some(sender),
+                since: Instant::now(),
+            },
+        );
         slot.state = State::Allocated;
         let placed = (*number, slot.connection.clone(), opened);
         self.show_states(&slots);
@@ -222,7 +251,11 @@ impl Fleet {
         let before = slot.rooms.len();
         let updated = update(slot);
         if slot.takes_matches() {
-            slot.state = if slot.rooms.is_empty() { State::Ready } else { State::Allocated };
+            slot.state = if slot.rooms.is_empty() {
+                State::Ready
+            } else {
+                State::Allocated
+            };
         }
         if before > 0 && slot.rooms.is_empty() {
             slot.idle_since = Instant::now();
@@ -232,9 +265,18 @@ impl Fleet {
     }
 
     fn show_states(&self, slots: &BTreeMap<usize, Slot>) {
-        for state in [State::Starting, State::Ready, State::Allocated, State::Unhealthy, State::Shutdown] {
+        for state in [
+            State::Starting,
+            State::Ready,
+            State::Allocated,
+            State::Unhealthy,
+            State::Shutdown,
+        ] {
             let count = slots.values().filter(|slot| slot.state == state).count();
-            self.metrics.arenas.get_or_create(&ArenaState { state }).set(count as i64);
+            self.metrics
+                .arenas
+                .get_or_create(&ArenaState { state })
+                .set(count as i64);
         }
     }
 
@@ -245,7 +287,9 @@ impl Fleet {
     /// The lowest free slot, taken, if another process is allowed and none is on its way.
     fn take_slot(&self, limit: usize) -> Option<usize> {
         let mut slots = self.slots();
-        if slots.values().any(|slot| slot.state == State::Starting) && slots.len() >= self.config.processes {
+        if slots.values().any(|slot| slot.state == State::Starting)
+            && slots.len() >= self.config.processes
+        {
             return None;
         }
         let number = (0..limit).find(|number| !slots.contains_key(number))?;
@@ -275,7 +319,9 @@ impl Slot {
 
     /// Whether the order is on its way; a process that takes none is found by its missing beats.
     fn order(&self, order: Order) -> bool {
-        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
+        self.orders
+            .as_ref()
+            .is_some_and(|orders| orders.try_send(order).is_ok())
     }
 }
 
@@ -285,9 +331,16 @@ pub(crate) async fn run(fleet: Arc<Fleet>, stop: CancellationToken) {
     while let Some(number) = fleet.take_slot(fleet.config.processes) {
         children.spawn(child::keep(Arc::clone(&fleet), number, true, stop.clone()));
     }
-    while stop.run_until_cancelled(fleet.grow.notified()).await.is_some() {
+    while stop
+        .run_until_cancelled(fleet.grow.notified())
+        .await
+        .is_some()
+    {
         if let Some(number) = fleet.take_slot(fleet.config.processes_max) {
-            tracing::info!(slot = number, "starting another arena, the others are nearly full");
+            tracing::info!(
+                slot = number,
+                "starting another arena, the others are nearly full"
+            );
             children.spawn(child::keep(Arc::clone(&fleet), number, false, stop.clone()));
         }
         // What started just now has not taken its share yet.

@@ -38,19 +38,30 @@ pub(crate) struct Match {
 impl Window {
     /// Whether all parts are numbers of 0 or more.
     pub(crate) fn is_valid(&self) -> bool {
-        [self.base, self.per_second, self.max].iter().all(|part| part.is_finite() && *part >= 0.0)
+        [self.base, self.per_second, self.max]
+            .iter()
+            .all(|part| part.is_finite() && *part >= 0.0)
     }
 
     /// Allowed spread for a match whose longest-waiting ticket has waited this long.
     pub(crate) fn after(&self, waited_ms: u64) -> f64 {
         let width = self.base + self.per_second * waited_ms as f64 / 1_000.0;
-        if self.max > 0.0 { width.min(self.max.max(self.base)) } else { width }
+        if self.max > 0.0 {
+            width.min(self.max.max(self.base))
+        } else {
+            width
+        }
     }
 }
 
 /// Matches of `players` each, at most `limit`, longest-waiting tickets first. No ticket is in two,
 /// no match spans two splits, and no spread is above the window of the match's longest wait.
-pub(crate) fn find(candidates: &[Candidate<'_>], players: usize, window: &Window, limit: usize) -> Vec<Match> {
+pub(crate) fn find(
+    candidates: &[Candidate<'_>],
+    players: usize,
+    window: &Window,
+    limit: usize,
+) -> Vec<Match> {
     let mut splits: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
     for candidate in candidates {
         splits.entry(candidate.split).or_default().push(*candidate);
@@ -67,7 +78,12 @@ pub(crate) fn find(candidates: &[Candidate<'_>], players: usize, window: &Window
 }
 
 /// `sorted` by rating: among the free neighbours of a ticket, the best match with it is a run.
-fn find_in_split(sorted: &[Candidate<'_>], players: usize, window: &Window, limit: usize) -> Vec<(u64, Match)> {
+fn find_in_split(
+    sorted: &[Candidate<'_>],
+    players: usize,
+    window: &Window,
+    limit: usize,
+) -> Vec<(u64, Match)> {
     let mut free = Free::new(sorted.len());
     let mut order: Vec<usize> = (0..sorted.len()).collect();
     order.sort_by_key(|&at| (std::cmp::Reverse(sorted[at].waited_ms), sorted[at].ticket));
@@ -83,12 +99,20 @@ fn find_in_split(sorted: &[Candidate<'_>], players: usize, window: &Window, limi
         let waited_ms = sorted[anchor].waited_ms;
         let run = free.around(anchor, players - 1);
         let spread = |run: &[usize]| sorted[run[players - 1]].rating - sorted[run[0]].rating;
-        let best = run.windows(players).min_by(|a, b| spread(a).total_cmp(&spread(b)));
+        let best = run
+            .windows(players)
+            .min_by(|a, b| spread(a).total_cmp(&spread(b)));
         if let Some(best) = best
             && spread(best) <= window.after(waited_ms)
         {
             let tickets = best.iter().map(|&at| sorted[at].ticket).collect();
-            found.push((waited_ms, Match { tickets, spread: spread(best) }));
+            found.push((
+                waited_ms,
+                Match {
+                    tickets,
+                    spread: spread(best),
+                },
+            ));
             best.iter().for_each(|&at| free.take(at));
         }
     }
@@ -155,10 +179,19 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{HashMap, HashSet};
 
-    const WINDOW: Window = Window { base: 50.0, per_second: 20.0, max: 0.0 };
+    const WINDOW: Window = Window {
+        base: 50.0,
+        per_second: 20.0,
+        max: 0.0,
+    };
 
     fn candidate(ticket: u64, rating: f64, waited_ms: u64) -> Candidate<'static> {
-        Candidate { ticket, rating, waited_ms, split: "" }
+        Candidate {
+            ticket,
+            rating,
+            waited_ms,
+            split: "",
+        }
     }
 
     prop_compose! {
@@ -209,22 +242,48 @@ mod tests {
 
     #[test]
     fn who_waits_longer_may_be_matched_wider() {
-        let pair = |waited_ms| find(&[candidate(1, 1_500.0, waited_ms), candidate(2, 1_600.0, 0)], 2, &WINDOW, 9);
+        let pair = |waited_ms| {
+            find(
+                &[candidate(1, 1_500.0, waited_ms), candidate(2, 1_600.0, 0)],
+                2,
+                &WINDOW,
+                9,
+            )
+        };
         assert_eq!(pair(2_499), []);
-        assert_eq!(pair(2_500), [Match { tickets: vec![1, 2], spread: 100.0 }]);
+        assert_eq!(
+            pair(2_500),
+            [Match {
+                tickets: vec![1, 2],
+                spread: 100.0
+            }]
+        );
     }
 
     #[test]
     fn the_longest_wait_is_served_first_and_with_the_nearest() {
-        let candidates =
-            [candidate(1, 1_000.0, 0), candidate(2, 1_010.0, 9_000), candidate(3, 1_015.0, 0), candidate(4, 1_016.0, 0)];
+        let candidates = [
+            candidate(1, 1_000.0, 0),
+            candidate(2, 1_010.0, 9_000),
+            candidate(3, 1_015.0, 0),
+            candidate(4, 1_016.0, 0),
+        ];
         let found = find(&candidates, 2, &WINDOW, 1);
-        assert_eq!(found, [Match { tickets: vec![2, 3], spread: 5.0 }]);
+        assert_eq!(
+            found,
+            [Match {
+                tickets: vec![2, 3],
+                spread: 5.0
+            }]
+        );
     }
 
     #[test]
     fn the_window_stops_growing_at_its_maximum() {
-        let window = Window { max: 80.0, ..WINDOW };
+        let window = Window {
+            max: 80.0,
+            ..WINDOW
+        };
         assert_eq!(window.after(0), 50.0);
         assert_eq!(window.after(60_000), 80.0);
     }

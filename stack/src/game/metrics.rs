@@ -110,12 +110,36 @@ impl Metrics {
     }
 
     fn register_tickets(&self, game: &mut Registry) {
-        game.register("tickets_created", "Tickets created", self.tickets_created.clone());
-        game.register("tickets_refused", "Tickets refused because there were too many", self.tickets_refused.clone());
-        game.register("tickets_gone", "Tickets that left without a match", self.tickets_gone.clone());
-        game.register("tickets_waiting", "Tickets without a match, active or not", self.tickets_waiting.clone());
-        game.register("tickets_active", "Tickets in pools", self.tickets_active.clone());
-        game.register("tickets_assigned", "Tickets assigned to a match", self.tickets_assigned.clone());
+        game.register(
+            "tickets_created",
+            "Tickets created",
+            self.tickets_created.clone(),
+        );
+        game.register(
+            "tickets_refused",
+            "Tickets refused because there were too many",
+            self.tickets_refused.clone(),
+        );
+        game.register(
+            "tickets_gone",
+            "Tickets that left without a match",
+            self.tickets_gone.clone(),
+        );
+        game.register(
+            "tickets_waiting",
+            "Tickets without a match, active or not",
+            self.tickets_waiting.clone(),
+        );
+        game.register(
+            "tickets_active",
+            "Tickets in pools",
+            self.tickets_active.clone(),
+        );
+        game.register(
+            "tickets_assigned",
+            "Tickets assigned to a match",
+            self.tickets_assigned.clone(),
+        );
         let help = "Time from activation to assignment";
         game.register_with_unit("ticket_wait", help, Unit::Seconds, self.wait.clone());
         let help = "Watches refused because a ticket had too many";
@@ -123,14 +147,26 @@ impl Metrics {
     }
 
     fn register_matches(&self, game: &mut Registry) {
-        game.register("match_rating_spread", "Highest minus lowest rating in a match", self.spread.clone());
-        game.register("matches_live", "Matches under way", self.matches_live.clone());
+        game.register(
+            "match_rating_spread",
+            "Highest minus lowest rating in a match",
+            self.spread.clone(),
+        );
+        game.register(
+            "matches_live",
+            "Matches under way",
+            self.matches_live.clone(),
+        );
         game.register("matches_ended", "Matches ended", self.matches_ended.clone());
         let help = "Proposals whose tickets went back to their pools";
         game.register("proposals_released", help, self.proposals_released.clone());
         let help = "Time that one run of all match functions took";
         game.register_with_unit("cycle", help, Unit::Seconds, self.cycle.clone());
-        game.register("cycles_missed", "Cycles left out because one before took too long", self.cycles_missed.clone());
+        game.register(
+            "cycles_missed",
+            "Cycles left out because one before took too long",
+            self.cycles_missed.clone(),
+        );
         let help = "Cycles that could have used more rooms than there were";
         game.register("cycles_short_of_rooms", help, self.cycles_short.clone());
         let help = "Ratings not kept for lack of room or because the store failed";
@@ -139,20 +175,36 @@ impl Metrics {
 
     fn register_arenas(&self, game: &mut Registry) {
         game.register("arenas", "Arena processes", self.arenas.clone());
-        game.register("arena_starts", "Arena processes started", self.arena_starts.clone());
-        game.register("arena_exits", "Arena processes ended", self.arena_exits.clone());
+        game.register(
+            "arena_starts",
+            "Arena processes started",
+            self.arena_starts.clone(),
+        );
+        game.register(
+            "arena_exits",
+            "Arena processes ended",
+            self.arena_exits.clone(),
+        );
         let help = "Time an arena took to open a match";
         game.register_with_unit("allocation", help, Unit::Seconds, self.allocation.clone());
         let help = "Matches that no arena opened in time";
         game.register("allocations_failed", help, self.allocations_failed.clone());
         let help = "Rooms that only one side knew of and that were given back";
-        game.register("allocations_dangling", help, self.allocations_dangling.clone());
+        game.register(
+            "allocations_dangling",
+            help,
+            self.allocations_dangling.clone(),
+        );
     }
 
     /// Of a match that was assigned.
     pub(crate) fn count_assigned(&self, profile: &str, spread: f64, waited_ms: &[u64]) {
-        let label = Profile { profile: profile.to_owned() };
-        self.tickets_assigned.get_or_create(&label).inc_by(waited_ms.len() as u64);
+        let label = Profile {
+            profile: profile.to_owned(),
+        };
+        self.tickets_assigned
+            .get_or_create(&label)
+            .inc_by(waited_ms.len() as u64);
         self.spread.get_or_create(&label).observe(spread);
         let wait = self.wait.get_or_create(&label);
         for waited_ms in waited_ms {

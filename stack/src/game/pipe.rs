@@ -89,7 +89,11 @@ mod tests {
     fn the_longest_lines_fit_their_bound() {
         let open = vec![MatchId::MAX; 1_024];
         assert!(serde_json::to_string(&Report::Beat { open }).unwrap().len() < MAX_LINE);
-        let order = Order::Open { id: 1, name: "x".repeat(128), tokens: vec!["x".repeat(128); 16] };
+        let order = Order::Open {
+            id: 1,
+            name: "x".repeat(128),
+            tokens: vec!["x".repeat(128); 16],
+        };
         let line = serde_json::to_string(&order).unwrap();
         assert!(line.len() < MAX_LINE);
         assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);

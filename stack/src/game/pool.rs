@@ -73,28 +73,50 @@ impl Pool {
     /// Whether all filters hold. A missing argument, and a NaN, is outside of every range.
     pub(crate) fn holds(&self, fields: &SearchFields) -> bool {
         self.tags.iter().all(|tag| fields.tags.contains(tag))
-            && self.strings.iter().all(|(name, value)| fields.strings.get(name) == Some(value))
+            && self
+                .strings
+                .iter()
+                .all(|(name, value)| fields.strings.get(name) == Some(value))
             && self.ranges.iter().all(|range| {
-                fields.doubles.get(&range.name).is_some_and(|value| (range.min..range.max).contains(value))
+                fields
+                    .doubles
+                    .get(&range.name)
+                    .is_some_and(|value| (range.min..range.max).contains(value))
             })
     }
 }
 
 impl SearchFields {
     /// Of a request, within bounds, with the player's rating.
-    pub(crate) fn from_proto(fields: proto::SearchFields, rating: f64) -> Result<Self, OutOfBounds> {
-        let proto::SearchFields { tags, string_args, mut double_args } = fields;
+    pub(crate) fn from_proto(
+        fields: proto::SearchFields,
+        rating: f64,
+    ) -> Result<Self, OutOfBounds> {
+        let proto::SearchFields {
+            tags,
+            string_args,
+            mut double_args,
+        } = fields;
         double_args.remove(RATING);
         if tags.len().max(string_args.len()).max(double_args.len()) > MAX_ENTRIES {
-            return Err(OutOfBounds("search_fields: want up to 16 entries of each kind"));
+            return Err(OutOfBounds(
+                "search_fields: want up to 16 entries of each kind",
+            ));
         }
-        let names = tags.iter().chain(string_args.keys()).chain(double_args.keys());
+        let names = tags
+            .iter()
+            .chain(string_args.keys())
+            .chain(double_args.keys());
         check_names(names)?;
         if string_args.values().any(|value| value.len() > MAX_VALUE) {
             return Err(OutOfBounds("search_fields: want values up to 128 bytes"));
         }
         double_args.insert(RATING.to_owned(), rating);
-        Ok(Self { tags, strings: string_args, doubles: double_args })
+        Ok(Self {
+            tags,
+            strings: string_args,
+            doubles: double_args,
+        })
     }
 }
 
@@ -102,17 +124,33 @@ impl Profile {
     /// Of a request, within bounds.
     pub(crate) fn from_proto(profile: proto::Profile) -> Result<Self, OutOfBounds> {
         let pool = profile.pool.unwrap_or_default();
-        let window =
-            Window { base: profile.window, per_second: profile.window_per_second, max: profile.window_max };
-        if pool.tags.len().max(pool.string_equals.len()).max(pool.double_ranges.len()) > MAX_ENTRIES {
+        let window = Window {
+            base: profile.window,
+            per_second: profile.window_per_second,
+            max: profile.window_max,
+        };
+        if pool
+            .tags
+            .len()
+            .max(pool.string_equals.len())
+            .max(pool.double_ranges.len())
+            > MAX_ENTRIES
+        {
             return Err(OutOfBounds("pool: want up to 16 filters of each kind"));
         }
         let ranges = pool.double_ranges.iter().map(|range| &range.name);
-        check_names(pool.tags.iter().chain(pool.string_equals.keys()).chain(ranges))?;
+        check_names(
+            pool.tags
+                .iter()
+                .chain(pool.string_equals.keys())
+                .chain(ranges),
+        )?;
         check_names([&profile.name])?;
         let players = profile.players as usize;
         if profile.name.is_empty() || !(2..=MAX_PLAYERS).contains(&players) || !window.is_valid() {
-            return Err(OutOfBounds("profile: want a name, 2 to 16 players, and windows of 0 or more"));
+            return Err(OutOfBounds(
+                "profile: want a name, 2 to 16 players, and windows of 0 or more",
+            ));
         }
         let ranges = pool.double_ranges.into_iter();
         Ok(Self {
@@ -121,7 +159,9 @@ impl Profile {
             pool: Pool {
                 tags: pool.tags,
                 strings: pool.string_equals.into_iter().collect(),
-                ranges: ranges.map(|proto::DoubleRange { name, min, max }| Range { name, min, max }).collect(),
+                ranges: ranges
+                    .map(|proto::DoubleRange { name, min, max }| Range { name, min, max })
+                    .collect(),
             },
             split_by: profile.split_by,
             window,
@@ -152,8 +192,18 @@ mod tests {
     fn pool(tags: &[&str], strings: &[(&str, &str)], ranges: &[(&str, f64, f64)]) -> Pool {
         Pool {
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
-            strings: strings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            ranges: ranges.iter().map(|&(name, min, max)| Range { name: name.to_owned(), min, max }).collect(),
+            strings: strings
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            ranges: ranges
+                .iter()
+                .map(|&(name, min, max)| Range {
+                    name: name.to_owned(),
+                    min,
+                    max,
+                })
+                .collect(),
         }
     }
 
@@ -176,9 +226,15 @@ mod tests {
 
     #[test]
     fn too_many_or_too_long_fields_are_refused() {
-        let many = proto::SearchFields { tags: vec![String::new(); 17], ..Default::default() };
+        let many = proto::SearchFields {
+            tags: vec![String::new(); 17],
+            ..Default::default()
+        };
         assert!(SearchFields::from_proto(many, 0.0).is_err());
-        let long = proto::SearchFields { tags: vec!["x".repeat(65)], ..Default::default() };
+        let long = proto::SearchFields {
+            tags: vec!["x".repeat(65)],
+            ..Default::default()
+        };
         assert!(SearchFields::from_proto(long, 0.0).is_err());
     }
 }

@@ -48,14 +48,23 @@ pub(crate) struct Memory {
 impl Memory {
     /// For up to `max` players.
     pub(crate) fn new(max: usize, tau: f64) -> Self {
-        Self { records: Mutex::default(), max, tau }
+        Self {
+            records: Mutex::default(),
+            max,
+            tau,
+        }
     }
 
     fn update_now(&self, placings: &[Placing]) -> usize {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let before: Vec<(Record, u32)> = placings
             .iter()
-            .map(|placing| (records.get(&placing.player).copied().unwrap_or_default(), placing.place))
+            .map(|placing| {
+                (
+                    records.get(&placing.player).copied().unwrap_or_default(),
+                    placing.place,
+                )
+            })
             .collect();
         let mut refused = 0;
         for (placing, after) in placings.iter().zip(rate(&before, self.tau)) {
@@ -73,7 +82,12 @@ impl Memory {
 
 impl Ratings for Memory {
     fn get<'a>(&'a self, player: &'a str) -> BoxFuture<'a, Result<Record>> {
-        let record = self.records.lock().unwrap_or_else(PoisonError::into_inner).get(player).copied();
+        let record = self
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(player)
+            .copied();
         Box::pin(std::future::ready(Ok(record.unwrap_or_default())))
     }
 
@@ -84,9 +98,15 @@ impl Ratings for Memory {
 
 /// Records after a match between all of them; each pair is one game of the rating period.
 pub(crate) fn rate(before: &[(Record, u32)], tau: f64) -> Vec<Record> {
-    let config = Glicko2Config { tau, ..Glicko2Config::new() };
+    let config = Glicko2Config {
+        tau,
+        ..Glicko2Config::new()
+    };
     let rated = before.iter().enumerate().map(|(index, (record, place))| {
-        let others = before.iter().enumerate().filter(|(other, _)| *other != index);
+        let others = before
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
         let results: Vec<(Glicko2Rating, Outcomes)> = others
             .map(|(_, (other, other_place))| {
                 let outcome = match place.cmp(other_place) {
@@ -97,7 +117,10 @@ pub(crate) fn rate(before: &[(Record, u32)], tau: f64) -> Vec<Record> {
                 (other.rating, outcome)
             })
             .collect();
-        Record { rating: glicko2_rating_period(&record.rating, &results, &config), matches: record.matches + 1 }
+        Record {
+            rating: glicko2_rating_period(&record.rating, &results, &config),
+            matches: record.matches + 1,
+        }
     });
     rated.collect()
 }
@@ -107,7 +130,11 @@ mod tests {
     use super::*;
 
     fn placing(player: &str, place: u32) -> Placing {
-        Placing { player: player.to_owned(), place, score: 0 }
+        Placing {
+            player: player.to_owned(),
+            place,
+            score: 0,
+        }
     }
 
     /// The worked example of Glickman's paper: 1500/200 beats 1400/30 and loses to 1550/100 and
@@ -115,11 +142,19 @@ mod tests {
     #[test]
     fn ratings_agree_with_the_worked_example() {
         let record = |rating, deviation| Record {
-            rating: Glicko2Rating { rating, deviation, volatility: 0.06 },
+            rating: Glicko2Rating {
+                rating,
+                deviation,
+                volatility: 0.06,
+            },
             matches: 0,
         };
-        let before =
-            [(record(1_500.0, 200.0), 2), (record(1_400.0, 30.0), 3), (record(1_550.0, 100.0), 1), (record(1_700.0, 300.0), 1)];
+        let before = [
+            (record(1_500.0, 200.0), 2),
+            (record(1_400.0, 30.0), 3),
+            (record(1_550.0, 100.0), 1),
+            (record(1_700.0, 300.0), 1),
+        ];
         let after = rate(&before, 0.5)[0];
         assert!((after.rating.rating - 1_464.06).abs() < 0.01, "{after:?}");
         assert!((after.rating.deviation - 151.52).abs() < 0.01, "{after:?}");
@@ -129,8 +164,14 @@ mod tests {
     #[tokio::test]
     async fn winners_rise_and_losers_fall() {
         let ratings = Memory::new(10, 0.5);
-        ratings.update(&[placing("ann", 1), placing("bob", 2)]).await.unwrap();
-        let (ann, bob) = (ratings.get("ann").await.unwrap(), ratings.get("bob").await.unwrap());
+        ratings
+            .update(&[placing("ann", 1), placing("bob", 2)])
+            .await
+            .unwrap();
+        let (ann, bob) = (
+            ratings.get("ann").await.unwrap(),
+            ratings.get("bob").await.unwrap(),
+        );
         assert!(ann.rating.rating > 1_500.0 && bob.rating.rating < 1_500.0);
         assert_eq!(ratings.get("eve").await.unwrap(), Record::default());
     }
@@ -138,7 +179,13 @@ mod tests {
     #[tokio::test]
     async fn a_full_store_counts_what_it_does_not_keep() {
         let ratings = Memory::new(1, 0.5);
-        assert_eq!(ratings.update(&[placing("ann", 1), placing("bob", 2)]).await.unwrap(), 1);
+        assert_eq!(
+            ratings
+                .update(&[placing("ann", 1), placing("bob", 2)])
+                .await
+                .unwrap(),
+            1
+        );
         assert_eq!(ratings.get("bob").await.unwrap(), Record::default());
     }
 }

@@ -44,16 +44,21 @@ pub(crate) struct Change {
 impl Change {
     /// The directions meant.
     pub(crate) fn directions(&self) -> Vec<Direction> {
-        self.direction.map_or(vec![Direction::Forward, Direction::Backward], |one| vec![one])
+        self.direction
+            .map_or(vec![Direction::Forward, Direction::Backward], |one| {
+                vec![one]
+            })
     }
 }
 
 /// Answers everyone who connects, one after the other, for ever.
 pub(crate) fn serve(listener: &UnixListener, mut answer: impl FnMut(Request) -> Result<Value>) {
     for stream in listener.incoming() {
-        // A client that hangs up or goes silent harms itself only.
-        if let Ok(stream) = stream {
-            let _ = converse(&stream, &mut answer);
+        match stream {
+            // A client that hangs up or goes silent harms itself only.
+            Ok(stream) => _ = converse(&stream, &mut answer),
+            // No file is free: one may be soon.
+            Err(_) => std::thread::sleep(PATIENCE / 50),
         }
     }
 }
@@ -67,7 +72,9 @@ fn converse(stream: &UnixStream, answer: &mut impl FnMut(Request) -> Result<Valu
         if lines.by_ref().take(LONGEST_LINE).read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let result = serde_json::from_str(&line).context("no request").and_then(&mut *answer);
+        let result = serde_json::from_str(&line)
+            .context("no request")
+            .and_then(&mut *answer);
         let reply = match result {
             Ok(reply) => json!({ "ok": reply }),
             Err(error) => json!({ "error": format!("{error:#}") }),
@@ -104,15 +111,28 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();
-        std::thread::spawn(move || serve(&listener, |request| match request {
-            Request::Change(change) => change.set.get("loss").cloned().context("no loss"),
-            Request::Counts => Ok(json!(7)),
-        }));
+        std::thread::spawn(move || {
+            serve(&listener, |request| match request {
+                Request::Change(change) => change.set.get("loss").cloned().context("no loss"),
+                Request::Counts => Ok(json!(7)),
+            })
+        });
         assert_eq!(ask(&socket, &Request::Counts).unwrap(), 7);
         let set = json!({ "loss": 0.5 }).as_object().unwrap().clone();
-        let change = Change { link: None, direction: Some(Direction::Forward), set };
+        let change = Change {
+            link: None,
+            direction: Some(Direction::Forward),
+            set,
+        };
         assert_eq!(ask(&socket, &Request::Change(change.clone())).unwrap(), 0.5);
-        let error = ask(&socket, &Request::Change(Change { set: Map::new(), ..change })).unwrap_err();
+        let error = ask(
+            &socket,
+            &Request::Change(Change {
+                set: Map::new(),
+                ..change
+            }),
+        )
+        .unwrap_err();
         assert!(format!("{error:#}").contains("no loss"));
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.write_all(b"{\"change\":{\"sets\":1}}\n").unwrap();

@@ -41,7 +41,11 @@ pub(crate) struct Fates {
 impl Fates {
     /// PCG's two parameters are the seed and the direction, so the directions share nothing.
     pub(crate) fn new(seed: u64, direction: Direction) -> Self {
-        Self { draws: Pcg64::new(u128::from(seed), direction as u128), number: 0, bad: false }
+        Self {
+            draws: Pcg64::new(u128::from(seed), direction as u128),
+            number: 0,
+            bad: false,
+        }
     }
 
     /// The next packet's. Takes four draws whatever the impairment is, so a change of it moves no
@@ -50,9 +54,18 @@ impl Fates {
         let [state, loss, jitter, late] = std::array::from_fn(|_| unit(self.draws.next_u64()));
         let mut kept = 1.0 - impairment.loss;
         if let Some(burst) = impairment.gilbert_elliott {
-            let turn = if self.bad { burst.recover } else { burst.worsen };
+            let turn = if self.bad {
+                burst.recover
+            } else {
+                burst.worsen
+            };
             self.bad ^= state < turn;
-            kept *= 1.0 - if self.bad { burst.bad_loss } else { burst.good_loss };
+            kept *= 1.0
+                - if self.bad {
+                    burst.bad_loss
+                } else {
+                    burst.good_loss
+                };
         } else {
             self.bad = false;
         }
@@ -90,7 +103,12 @@ mod tests {
 
     #[test]
     fn losses_and_late_packets_come_in_the_share_asked_for() {
-        let impairment = Impairment { loss: 0.02, reorder: 0.1, jitter_ms: 5.0, ..Impairment::default() };
+        let impairment = Impairment {
+            loss: 0.02,
+            reorder: 0.1,
+            jitter_ms: 5.0,
+            ..Impairment::default()
+        };
         let fates = fates(1, Direction::Forward, &impairment, 100_000);
         // Five standard deviations of the binomial count: 0.0022 and 0.0047.
         assert!((share(&fates, |fate| fate.lost) - 0.02).abs() < 0.0022);
@@ -101,11 +119,22 @@ mod tests {
 
     #[test]
     fn bursts_have_the_mean_length_and_share_of_the_two_state_chain() {
-        let burst = GilbertElliott { worsen: 0.01, recover: 0.25, good_loss: 0.0, bad_loss: 1.0 };
-        let impairment = Impairment { gilbert_elliott: Some(burst), ..Impairment::default() };
+        let burst = GilbertElliott {
+            worsen: 0.01,
+            recover: 0.25,
+            good_loss: 0.0,
+            bad_loss: 1.0,
+        };
+        let impairment = Impairment {
+            gilbert_elliott: Some(burst),
+            ..Impairment::default()
+        };
         let fates = fates(3, Direction::Backward, &impairment, 400_000);
         let lost = share(&fates, |fate| fate.lost);
-        let bursts = fates.windows(2).filter(|pair| !pair[0].lost && pair[1].lost).count();
+        let bursts = fates
+            .windows(2)
+            .filter(|pair| !pair[0].lost && pair[1].lost)
+            .count();
         let length = lost * fates.len() as f64 / bursts as f64;
         // Stationary share p / (p + r), mean stay 1 / r.
         assert!((lost - 0.01 / 0.26).abs() < 0.004, "{lost}");
@@ -114,13 +143,20 @@ mod tests {
 
     #[test]
     fn a_change_of_impairment_leaves_later_packets_their_draws() {
-        let before = Impairment { loss: 0.5, ..Impairment::default() };
+        let before = Impairment {
+            loss: 0.5,
+            ..Impairment::default()
+        };
         let steady = fates(9, Direction::Forward, &before, 200);
         let mut stream = Fates::new(9, Direction::Forward);
         let changed: Vec<Fate> = (0..200)
             .map(|number| {
                 let calm = Impairment::default();
-                stream.next(if (50..100).contains(&number) { &calm } else { &before })
+                stream.next(if (50..100).contains(&number) {
+                    &calm
+                } else {
+                    &before
+                })
             })
             .collect();
         assert_eq!(steady[..50], changed[..50]);

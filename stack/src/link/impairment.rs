@@ -110,14 +110,20 @@ impl Impairment {
             ]
         });
         for (key, share) in shares.into_iter().chain(burst.into_iter().flatten()) {
-            ensure!((0.0..=1.0).contains(&share), "{key} = {share} is no share from 0 to 1");
+            ensure!(
+                (0.0..=1.0).contains(&share),
+                "{key} = {share} is no share from 0 to 1"
+            );
         }
         for (key, ms) in [
             ("delay_ms", self.delay_ms),
             ("jitter_ms", self.jitter_ms),
             ("reorder_ms", self.reorder_ms),
         ] {
-            ensure!((0.0..=LONGEST_MS).contains(&ms), "{key} = {ms} is not in 0 to {LONGEST_MS}");
+            ensure!(
+                (0.0..=LONGEST_MS).contains(&ms),
+                "{key} = {ms} is not in 0 to {LONGEST_MS}"
+            );
         }
         if self.queue_packets == 0 {
             bail!("queue_packets = 0 would pass nothing; leave it out for {QUEUE_PACKETS}");
@@ -151,7 +157,11 @@ impl Impairment {
 
     /// Refuses what needs a relay.
     pub(crate) fn check_veth(&self) -> Result<()> {
-        let plain = Self { rate_bps: self.rate_bps, burst_bytes: self.burst_bytes, ..Self::default() };
+        let plain = Self {
+            rate_bps: self.rate_bps,
+            burst_bytes: self.burst_bytes,
+            ..Self::default()
+        };
         let plain = Self {
             queue_packets: self.queue_packets,
             queue_bytes: self.queue_bytes,
@@ -178,17 +188,32 @@ mod tests {
 
     #[test]
     fn a_change_keeps_what_it_does_not_name() {
-        let before = Impairment { delay_ms: 20.0, rate_bps: 5_000_000, ..Impairment::default() };
+        let before = Impairment {
+            delay_ms: 20.0,
+            rate_bps: 5_000_000,
+            ..Impairment::default()
+        };
         let after = before.changed(&keys(json!({ "loss": 0.5 }))).unwrap();
-        assert_eq!(after, Impairment { loss: 0.5, ..before });
+        assert_eq!(
+            after,
+            Impairment {
+                loss: 0.5,
+                ..before
+            }
+        );
     }
 
     #[test]
     fn a_new_rate_ends_a_trace_and_the_other_way_round() {
-        let traced = Impairment { trace: Some(Trace::Columns("a".into())), ..Impairment::default() };
+        let traced = Impairment {
+            trace: Some(Trace::Columns("a".into())),
+            ..Impairment::default()
+        };
         let rated = traced.changed(&keys(json!({ "rate_bps": 9 }))).unwrap();
         assert_eq!((rated.rate_bps, rated.trace.clone()), (9, None));
-        let again = rated.changed(&keys(json!({ "trace": { "columns": "a" } }))).unwrap();
+        let again = rated
+            .changed(&keys(json!({ "trace": { "columns": "a" } })))
+            .unwrap();
         assert_eq!(again, traced);
     }
 
@@ -200,18 +225,40 @@ mod tests {
             (json!({ "loss": 1.5 }), "loss"),
             (json!({ "delay_ms": -1 }), "delay_ms"),
             (json!({ "queue_packets": 0 }), "queue_packets"),
-            (json!({ "gilbert_elliott": { "worsen": 2, "recover": 0.1 } }), "worsen"),
+            (
+                json!({ "gilbert_elliott": { "worsen": 2, "recover": 0.1 } }),
+                "worsen",
+            ),
         ] {
             let error = format!("{:#}", fine.changed(&keys(bad)).unwrap_err());
             assert!(error.contains(name), "{error}");
         }
-        assert!(Impairment { delay_ms: f64::NAN, ..fine }.check().is_err());
+        assert!(
+            Impairment {
+                delay_ms: f64::NAN,
+                ..fine
+            }
+            .check()
+            .is_err()
+        );
     }
 
     #[test]
     fn a_veth_link_takes_no_delay() {
-        let rated = Impairment { rate_bps: 1, loss: 0.1, queue_bytes: 9, ..Impairment::default() };
+        let rated = Impairment {
+            rate_bps: 1,
+            loss: 0.1,
+            queue_bytes: 9,
+            ..Impairment::default()
+        };
         assert!(rated.check_veth().is_ok());
-        assert!(Impairment { delay_ms: 1.0, ..rated }.check_veth().is_err());
+        assert!(
+            Impairment {
+                delay_ms: 1.0,
+                ..rated
+            }
+            .check_veth()
+            .is_err()
+        );
     }
 }

@@ -20,7 +20,11 @@ const STEP: Duration = Duration::from_millis(20);
 
 /// Where runs keep their sockets, links and mounts: gone at the next boot, as namespaces are.
 pub(crate) fn directory() -> PathBuf {
-    if rustix::process::geteuid().is_root() { PathBuf::from("/run") } else { std::env::temp_dir() }
+    if rustix::process::geteuid().is_root() {
+        PathBuf::from("/run")
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// Clears away all whose owner is gone; returns how many things that were. What cannot be taken
@@ -29,18 +33,34 @@ pub(crate) fn clear() -> usize {
     let mut count = 0;
     let mut done = |what: &str, name: &str, result: Result<()>| match result {
         Ok(()) => count += 1,
-        Err(error) => tracing::warn!(name, error = format!("{error:#}"), "cannot clear away a {what} of an earlier run"),
+        Err(error) => tracing::warn!(
+            name,
+            error = format!("{error:#}"),
+            "cannot clear away a {what} of an earlier run"
+        ),
     };
     for name in namespace::list().into_iter().filter(|name| is_orphan(name)) {
         done("network namespace", &name, remove_namespace(&name));
     }
-    for path in crate::up::group::marked().into_iter().filter(|path| has_orphan_name(path)) {
+    for path in crate::up::group::marked()
+        .into_iter()
+        .filter(|path| has_orphan_name(path))
+    {
         done("cgroup", &path.to_string_lossy(), remove_group(&path));
     }
-    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(Path::to_owned));
     for parent in [Some(directory()), own].into_iter().flatten() {
-        for path in entries(&parent).into_iter().filter(|path| has_orphan_name(path)) {
-            done("directory", &path.to_string_lossy(), remove_directory(&path));
+        for path in entries(&parent)
+            .into_iter()
+            .filter(|path| has_orphan_name(path))
+        {
+            done(
+                "directory",
+                &path.to_string_lossy(),
+                remove_directory(&path),
+            );
         }
     }
     count
@@ -62,7 +82,10 @@ pub(crate) fn remove_group(path: &Path) -> Result<()> {
         remove_group(&child)?;
     }
     let pids = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    end(&pids.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>());
+    end(&pids
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .collect::<Vec<_>>());
     match fs::remove_dir(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
@@ -114,11 +137,15 @@ fn is_orphan(name: &str) -> bool {
 }
 
 fn has_orphan_name(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(is_orphan)
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(is_orphan)
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    fs::read_dir(directory)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

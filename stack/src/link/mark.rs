@@ -74,7 +74,13 @@ mod tests {
 
     #[test]
     fn names_of_others_carry_no_mark() {
-        for name in ["server", "weir-stack-", "weir-stack-x-1-a", "weir-stack-12", "weir-demo-1-2-a"] {
+        for name in [
+            "server",
+            "weir-stack-",
+            "weir-stack-x-1-a",
+            "weir-stack-12",
+            "weir-demo-1-2-a",
+        ] {
             assert_eq!(Mark::in_name(name), None, "{name}");
         }
     }
@@ -82,6 +88,12 @@ mod tests {
     #[test]
     fn a_later_process_of_the_same_number_is_another() {
         let own = Mark::own().unwrap();
-        assert!(!Mark { start: own.start + 1, ..own }.lives());
+        assert!(
+            !Mark {
+                start: own.start + 1,
+                ..own
+            }
+            .lives()
+        );
     }
 }

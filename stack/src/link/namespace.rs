@@ -36,13 +36,20 @@ pub(crate) fn list() -> Vec<String> {
     let Ok(entries) = fs::read_dir(DIRECTORY) else {
         return Vec::new();
     };
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// The processes inside.
 pub(crate) fn processes(name: &str) -> Vec<u32> {
     output(Command::new("ip").args(["netns", "pids", name]))
-        .map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+        .map(|pids| {
+            pids.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -50,20 +57,28 @@ pub(crate) fn processes(name: &str) -> Vec<u32> {
 /// stay in sight.
 pub(crate) fn command(name: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("nsenter");
-    command.arg(format!("--net={DIRECTORY}/{name}")).arg("--").arg(program);
+    command
+        .arg(format!("--net={DIRECTORY}/{name}"))
+        .arg("--")
+        .arg(program);
     command
 }
 
 /// Runs a piece of this program inside, on a thread of its own that ends with it.
 pub(crate) fn inside<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let file = File::open(path(name)).with_context(|| format!("cannot open the network namespace {name}"))?;
+    let file = File::open(path(name))
+        .with_context(|| format!("cannot open the network namespace {name}"))?;
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .with_context(|| format!("setns into the network namespace {name} (needs CAP_SYS_ADMIN)"))?;
+                .with_context(|| {
+                    format!("setns into the network namespace {name} (needs CAP_SYS_ADMIN)")
+                })?;
             work()
         });
-        thread.join().map_err(|_| anyhow!("work inside the network namespace {name} panicked"))?
+        thread
+            .join()
+            .map_err(|_| anyhow!("work inside the network namespace {name} panicked"))?
     })
 }
 

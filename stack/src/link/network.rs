@@ -55,18 +55,23 @@ impl Network {
         };
         for node in &topology.nodes {
             let name = network.mark.name(node);
-            namespace::add(&name).with_context(|| format!("node {node} (needs root and iproute2)"))?;
+            namespace::add(&name)
+                .with_context(|| format!("node {node} (needs root and iproute2)"))?;
             network.nodes.push((node.clone(), name));
         }
         for (index, link) in topology.link.iter().enumerate() {
             // Links of one run must not share their fates.
             let own_seed = link.seed.unwrap_or(seed.wrapping_add((index as u64) << 32));
-            network.join(link.clone(), own_seed).with_context(|| format!("link {}", link.name))?;
+            network
+                .join(link.clone(), own_seed)
+                .with_context(|| format!("link {}", link.name))?;
         }
         network.forward(topology)?;
         for route in &topology.route {
             let (to, via) = (route.to.to_string(), route.via.to_string());
-            network.ip(&route.node, &["route", "replace", &to, "via", &via]).context("route")?;
+            network
+                .ip(&route.node, &["route", "replace", &to, "via", &via])
+                .context("route")?;
         }
         Ok(network)
     }
@@ -74,7 +79,9 @@ impl Network {
     /// The namespace of a node.
     pub(crate) fn namespace(&self, node: &str) -> Result<&str> {
         let found = self.nodes.iter().find(|(name, _)| name == node);
-        found.map(|(_, namespace)| namespace.as_str()).with_context(|| format!("there is no node {node:?}"))
+        found
+            .map(|(_, namespace)| namespace.as_str())
+            .with_context(|| format!("there is no node {node:?}"))
     }
 
     /// Nodes and their namespaces.
@@ -93,15 +100,30 @@ impl Network {
     }
 
     /// Puts some keys of a link's impairment in force.
-    pub(crate) fn change(&mut self, name: &str, direction: Option<Direction>, set: &Map<String, Value>) -> Result<()> {
-        let change = Change { link: None, direction, set: set.clone() };
-        let (forward, backward) =
-            (self.impairment(name, Direction::Forward)?.clone(), self.impairment(name, Direction::Backward)?.clone());
+    pub(crate) fn change(
+        &mut self,
+        name: &str,
+        direction: Option<Direction>,
+        set: &Map<String, Value>,
+    ) -> Result<()> {
+        let change = Change {
+            link: None,
+            direction,
+            set: set.clone(),
+        };
+        let (forward, backward) = (
+            self.impairment(name, Direction::Forward)?.clone(),
+            self.impairment(name, Direction::Backward)?.clone(),
+        );
         let mut after = [forward, backward];
         for direction in change.directions() {
             after[direction as usize] = after[direction as usize].changed(set)?;
         }
-        let wire = self.wires.iter().position(|wire| wire.link.name == name).context("no such link")?;
+        let wire = self
+            .wires
+            .iter()
+            .position(|wire| wire.link.name == name)
+            .context("no such link")?;
         if let Some(relay) = &self.wires[wire].relay {
             ask(&relay.socket, &Request::Change(change))?;
         } else {
@@ -133,14 +155,21 @@ impl Network {
             if let Some(relay) = &mut wire.relay
                 && let Some(status) = relay.child.try_wait().context("looking at a relay")?
             {
-                bail!("the relay of link {} ended ({status}): {}", wire.link.name, said(&self.directory, &wire.link.name));
+                bail!(
+                    "the relay of link {} ended ({status}): {}",
+                    wire.link.name,
+                    said(&self.directory, &wire.link.name)
+                );
             }
         }
         Ok(())
     }
 
     fn join(&mut self, link: Link, seed: u64) -> Result<()> {
-        let (from, to) = (self.namespace(&link.from)?.to_owned(), self.namespace(&link.to)?.to_owned());
+        let (from, to) = (
+            self.namespace(&link.from)?.to_owned(),
+            self.namespace(&link.to)?.to_owned(),
+        );
         let relay = match link.kind {
             Kind::Relay => Some(self.start_relay(&link, seed, &from, &to)?),
             Kind::Veth => {
@@ -151,8 +180,14 @@ impl Network {
             }
         };
         // Taken note of first, so that it is ended if what follows fails.
-        self.wires.push(Wire { link: link.clone(), relay });
-        for (node, address) in [(&link.from, link.addresses[0]), (&link.to, link.addresses[1])] {
+        self.wires.push(Wire {
+            link: link.clone(),
+            relay,
+        });
+        for (node, address) in [
+            (&link.from, link.addresses[0]),
+            (&link.to, link.addresses[1]),
+        ] {
             self.address(node, &link, &address.to_string())?;
         }
         if link.kind == Kind::Veth {
@@ -173,8 +208,26 @@ impl Network {
         }
         let network: ipnet::IpNet = address.parse().context("an address")?;
         let (to, own) = (network.trunc().to_string(), network.addr().to_string());
-        self.ip(node, &["route", "replace", &to, "dev", device, "src", &own, "congctl", &self.congestion])
-            .with_context(|| format!("congestion = {:?} (see net.ipv4.tcp_available_congestion_control)", self.congestion))
+        self.ip(
+            node,
+            &[
+                "route",
+                "replace",
+                &to,
+                "dev",
+                device,
+                "src",
+                &own,
+                "congctl",
+                &self.congestion,
+            ],
+        )
+        .with_context(|| {
+            format!(
+                "congestion = {:?} (see net.ipv4.tcp_available_congestion_control)",
+                self.congestion
+            )
+        })
     }
 
     fn shape(&self, link: &Link, impairments: &[Impairment; 2]) -> Result<()> {
@@ -185,15 +238,23 @@ impl Network {
 
     fn start_relay(&self, link: &Link, seed: u64, from: &str, to: &str) -> Result<Relay> {
         let socket = self.directory.join(format!("relay-{}.sock", link.name));
-        let log = std::fs::File::create(self.directory.join(format!("relay-{}.log", link.name))).context("making a log")?;
+        let log = std::fs::File::create(self.directory.join(format!("relay-{}.log", link.name)))
+            .context("making a log")?;
         let program = std::env::current_exe().context("finding this program")?;
         // Ends with this process even if that is killed.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(["link", "relay"]);
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program)
+            .args(["link", "relay"]);
         command.args(["--name", &link.name, "--from", from, "--to", to]);
         command.args(["--seed", &seed.to_string(), "--mtu", &link.mtu.to_string()]);
-        command.arg("--forward").arg(serde_json::to_string(&link.forward)?);
-        command.arg("--backward").arg(serde_json::to_string(&link.backward)?);
+        command
+            .arg("--forward")
+            .arg(serde_json::to_string(&link.forward)?);
+        command
+            .arg("--backward")
+            .arg(serde_json::to_string(&link.backward)?);
         command.arg("--control").arg(&socket);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command
@@ -213,10 +274,15 @@ impl Network {
     /// Lets nodes with several links pass packets on.
     fn forward(&self, topology: &Topology) -> Result<()> {
         for (node, name) in &self.nodes {
-            let ends = topology.link.iter().filter(|link| link.from == *node || link.to == *node).count();
+            let ends = topology
+                .link
+                .iter()
+                .filter(|link| link.from == *node || link.to == *node)
+                .count();
             if ends > 1 {
                 namespace::inside(name, || {
-                    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("setting net.ipv4.ip_forward")
+                    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+                        .context("setting net.ipv4.ip_forward")
                 })?;
             }
         }
@@ -224,7 +290,9 @@ impl Network {
     }
 
     fn ip(&self, node: &str, args: &[&str]) -> Result<()> {
-        run(Command::new("ip").args(["-n", self.namespace(node)?]).args(args))
+        run(Command::new("ip")
+            .args(["-n", self.namespace(node)?])
+            .args(args))
     }
 }
 
@@ -237,7 +305,11 @@ impl Drop for Network {
         }
         for (_, name) in &self.nodes {
             if let Err(error) = leftover::remove_namespace(name) {
-                tracing::warn!(name, error = format!("{error:#}"), "cannot take a network namespace away");
+                tracing::warn!(
+                    name,
+                    error = format!("{error:#}"),
+                    "cannot take a network namespace away"
+                );
             }
         }
     }
@@ -255,11 +327,16 @@ impl Relay {
 /// Waits for the line that says the devices are there.
 fn wait_ready(child: &mut Child) -> Result<()> {
     let out = child.stdout.take().context("the relay has no output")?;
-    let timeout = Timespec { tv_sec: START_S, tv_nsec: 0 };
+    let timeout = Timespec {
+        tv_sec: START_S,
+        tv_nsec: 0,
+    };
     let ready = poll(&mut [PollFd::new(&out, PollFlags::IN)], Some(&timeout)).context("poll")?;
     let mut line = String::new();
     if ready > 0 {
-        BufReader::new(out).read_line(&mut line).context("reading from the relay")?;
+        BufReader::new(out)
+            .read_line(&mut line)
+            .context("reading from the relay")?;
     }
     if !line.contains("\"ready\"") {
         // Let it say why before it is asked.
@@ -271,6 +348,7 @@ fn wait_ready(child: &mut Child) -> Result<()> {
 
 /// The last words of a relay.
 fn said(directory: &Path, link: &str) -> String {
-    let text = std::fs::read_to_string(directory.join(format!("relay-{link}.log"))).unwrap_or_default();
+    let text =
+        std::fs::read_to_string(directory.join(format!("relay-{link}.log"))).unwrap_or_default();
     text.lines().rev().take(3).collect::<Vec<_>>().join(" | ")
 }

@@ -85,11 +85,6 @@ impl<P> Pipe<P> {
         })
     }
 
-    /// What is in force.
-    pub(crate) fn impairment(&self) -> &Impairment {
-        &self.impairment
-    }
-
     /// The sums so far.
     pub(crate) fn counts(&self) -> Counts {
         self.counts
@@ -118,7 +113,11 @@ impl<P> Pipe<P> {
         } else if self.queue_is_full(bytes) {
             &mut self.counts.queue_full
         } else {
-            self.queue.push_back(Waiting { packet, bytes, fate });
+            self.queue.push_back(Waiting {
+                packet,
+                bytes,
+                fate,
+            });
             self.queue_bytes += bytes as u64;
             if self.queue.len() == 1 {
                 self.head_done = self.serve(now);
@@ -180,7 +179,8 @@ impl<P> Pipe<P> {
         Some(match &self.schedule {
             Some(schedule) => {
                 let since = start.saturating_sub(self.schedule_start);
-                self.schedule_start.saturating_add(schedule.finish(since, bits))
+                self.schedule_start
+                    .saturating_add(schedule.finish(since, bits))
             }
             None if self.impairment.rate_bps == 0 => start,
             None => finish_steady(start, bits, self.impairment.rate_bps),
@@ -188,7 +188,11 @@ impl<P> Pipe<P> {
     }
 
     fn fly(&mut self, done: u64, waiting: Waiting<P>) {
-        let Waiting { packet, bytes, fate } = waiting;
+        let Waiting {
+            packet,
+            bytes,
+            fate,
+        } = waiting;
         if self.flight.len() >= FLIGHT_PACKETS || self.flight_bytes + bytes > FLIGHT_BYTES {
             self.counts.overflow += 1;
             return;
@@ -201,13 +205,22 @@ impl<P> Pipe<P> {
             self.last_due = due;
         }
         self.flight_bytes += bytes;
-        self.flight.push(Reverse(Flying { due, number: fate.number, bytes, packet }));
+        self.flight.push(Reverse(Flying {
+            due,
+            number: fate.number,
+            bytes,
+            packet,
+        }));
     }
 }
 
 /// The schedule of an impairment that has a trace.
 pub(crate) fn load(impairment: &Impairment) -> Result<Option<Schedule>> {
-    impairment.trace.as_ref().map(super::trace::Trace::load).transpose()
+    impairment
+        .trace
+        .as_ref()
+        .map(super::trace::Trace::load)
+        .transpose()
 }
 
 fn nanos(ms: f64) -> u64 {

@@ -67,12 +67,26 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let start = Instant::now();
     let ends = [&args.from, &args.to];
     let [from, to] = [open(ends[0], &args)?, open(ends[1], &args)?];
-    let listener =
-        UnixListener::bind(&args.control).with_context(|| format!("listening on {}", args.control.display()))?;
-    let mut forward =
-        Handle::start(start, args.seed, Direction::Forward, args.forward, args.mtu, &from, &to)?;
-    let mut backward =
-        Handle::start(start, args.seed, Direction::Backward, args.backward, args.mtu, &to, &from)?;
+    let listener = UnixListener::bind(&args.control)
+        .with_context(|| format!("listening on {}", args.control.display()))?;
+    let mut forward = Handle::start(
+        start,
+        args.seed,
+        Direction::Forward,
+        args.forward,
+        args.mtu,
+        &from,
+        &to,
+    )?;
+    let mut backward = Handle::start(
+        start,
+        args.seed,
+        Direction::Backward,
+        args.backward,
+        args.mtu,
+        &to,
+        &from,
+    )?;
     crate::daemon::ready("relay", &[("control", args.control.display().to_string())]);
     serve(&listener, |request| match request {
         Request::Change(change) => change_both(&change, &mut forward, &mut backward),
@@ -119,7 +133,10 @@ fn open(namespace: &str, args: &Args) -> Result<Arc<SyncDevice>> {
     };
     let device = inside(namespace, || {
         build().with_context(|| {
-            format!("opening the TUN device {} in {namespace} (needs /dev/net/tun and CAP_NET_ADMIN)", args.name)
+            format!(
+                "opening the TUN device {} in {namespace} (needs /dev/net/tun and CAP_NET_ADMIN)",
+                args.name
+            )
         })
     })?;
     Ok(Arc::new(device))
@@ -127,12 +144,17 @@ fn open(namespace: &str, args: &Args) -> Result<Arc<SyncDevice>> {
 
 /// Packets that the kernel dropped as its own queue before us was full: they have no fate.
 fn missed(namespace: &str, name: &str) -> Option<u64> {
-    let table = inside(namespace, || Ok(std::fs::read_to_string("/proc/thread-self/net/dev")?)).ok()?;
+    let table = inside(namespace, || {
+        Ok(std::fs::read_to_string("/proc/thread-self/net/dev")?)
+    })
+    .ok()?;
     transmit_drops(&table, name)
 }
 
 fn transmit_drops(table: &str, name: &str) -> Option<u64> {
-    let fields = table.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
+    let fields = table
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
     // Eight columns of what was received, then bytes, packets, errs, drop (net/core/net-procfs.c).
     fields.split_whitespace().nth(11)?.parse().ok()
 }

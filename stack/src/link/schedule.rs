@@ -42,7 +42,10 @@ impl Schedule {
                 Some(last) if last.bps == bps => last.until_ns = until_ns,
                 _ => pieces.push(Piece { until_ns, bps }),
             }
-            ensure!(pieces.len() <= MOST_PIECES, "the trace has more than {MOST_PIECES} steps");
+            ensure!(
+                pieces.len() <= MOST_PIECES,
+                "the trace has more than {MOST_PIECES} steps"
+            );
         }
         ensure!(per_round > 0, "the trace carries nothing at all");
         Ok(Self { pieces, per_round })
@@ -75,7 +78,9 @@ impl Schedule {
             round_start += rounds * round;
             left -= rounds * self.per_round;
         }
-        let mut index = self.pieces.partition_point(|piece| u128::from(piece.until_ns) <= at);
+        let mut index = self
+            .pieces
+            .partition_point(|piece| u128::from(piece.until_ns) <= at);
         while left > 0 {
             let Some(piece) = self.pieces.get(index) else {
                 (round_start, at, index) = (round_start + round, 0, 0);

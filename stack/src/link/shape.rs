@@ -14,16 +14,32 @@ use super::topology::Shaper;
 const DRAWS: f64 = 1_000_000.0;
 
 /// Puts the figures of one direction in force, whether or not others were before.
-pub(crate) fn apply(leaves: &str, arrives: &str, interface: &str, shaper: Shaper, impairment: &Impairment) -> Result<()> {
+pub(crate) fn apply(
+    leaves: &str,
+    arrives: &str,
+    interface: &str,
+    shaper: Shaper,
+    impairment: &Impairment,
+) -> Result<()> {
     if impairment.rate_bps == 0 {
         // There may be none to take away.
         let _ = run(tc(leaves).args(["qdisc", "del", "dev", interface, "root"]));
     } else {
+        if shaper == Shaper::Htb {
+            // One that is there cannot be replaced by itself; without one the class is refused.
+            let root = [
+                "dev", interface, "root", "handle", "1:", "htb", "default", "1",
+            ];
+            let _ = run(tc(leaves).args(["qdisc", "add"]).args(root));
+        }
         for words in rate(interface, shaper, impairment) {
             run(tc(leaves).args(words))?;
         }
     }
-    run_with_input(command(arrives, "nft").args(["-f", "-"]), &loss(interface, impairment.loss))
+    run_with_input(
+        command(arrives, "nft").args(["-f", "-"]),
+        &loss(interface, impairment.loss),
+    )
 }
 
 fn tc(namespace: &str) -> Command {
@@ -39,18 +55,27 @@ fn rate(interface: &str, shaper: Shaper, impairment: &Impairment) -> Vec<Vec<Str
     // A bucket smaller than a packet would let nothing out.
     let burst = u64::from(impairment.burst_bytes).max(2 * PACKET_BYTES);
     let by_packets = u64::from(impairment.queue_packets) * PACKET_BYTES;
-    let limit = if impairment.queue_bytes == 0 { by_packets } else { impairment.queue_bytes.min(by_packets) };
+    let limit = if impairment.queue_bytes == 0 {
+        by_packets
+    } else {
+        impairment.queue_bytes.min(by_packets)
+    };
     match shaper {
         Shaper::Tbf => {
             let limit = limit.max(burst).min(u64::from(u32::MAX));
-            vec![words(format!("qdisc replace dev {interface} root handle 1: tbf rate {rate}bit burst {burst} limit {limit}"))]
+            vec![words(format!(
+                "qdisc replace dev {interface} root handle 1: tbf rate {rate}bit burst {burst} limit {limit}"
+            ))]
         }
         Shaper::Htb => {
             let limit = limit.max(PACKET_BYTES).min(u64::from(u32::MAX));
             vec![
-                words(format!("qdisc replace dev {interface} root handle 1: htb default 1")),
-                words(format!("class replace dev {interface} parent 1: classid 1:1 htb rate {rate}bit burst {burst} cburst {burst}")),
-                words(format!("qdisc replace dev {interface} parent 1:1 handle 10: bfifo limit {limit}")),
+                words(format!(
+                    "class replace dev {interface} parent 1: classid 1:1 htb rate {rate}bit burst {burst} cburst {burst}"
+                )),
+                words(format!(
+                    "qdisc replace dev {interface} parent 1:1 handle 10: bfifo limit {limit}"
+                )),
             ]
         }
     }
@@ -82,10 +107,22 @@ mod tests {
 
     #[test]
     fn a_bucket_and_a_queue_hold_at_least_a_packet() {
-        let narrow = Impairment { rate_bps: 1_000_000, burst_bytes: 1, queue_packets: 1, ..Impairment::default() };
+        let narrow = Impairment {
+            rate_bps: 1_000_000,
+            burst_bytes: 1,
+            queue_packets: 1,
+            ..Impairment::default()
+        };
         let tbf = rate("a", Shaper::Tbf, &narrow)[0].join(" ");
-        assert_eq!(tbf, "qdisc replace dev a root handle 1: tbf rate 1000000bit burst 3000 limit 3000");
-        assert!(rate("a", Shaper::Htb, &narrow)[2].join(" ").ends_with("limit 1500"));
+        assert_eq!(
+            tbf,
+            "qdisc replace dev a root handle 1: tbf rate 1000000bit burst 3000 limit 3000"
+        );
+        assert!(
+            rate("a", Shaper::Htb, &narrow)[1]
+                .join(" ")
+                .ends_with("limit 1500")
+        );
     }
 
     #[test]

@@ -103,11 +103,14 @@ fn mtu() -> u16 {
 impl Topology {
     /// Reads and checks a file; traces are looked for beside it.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the topology {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the topology {}", path.display()))?;
         let mut topology: Self =
             toml::from_str(&text).with_context(|| format!("in the topology {}", path.display()))?;
         topology.settle(path.parent().unwrap_or(Path::new(".")));
-        topology.check().with_context(|| format!("in the topology {}", path.display()))?;
+        topology
+            .check()
+            .with_context(|| format!("in the topology {}", path.display()))?;
         Ok(topology)
     }
 
@@ -115,26 +118,44 @@ impl Topology {
     pub(crate) fn settle(&mut self, directory: &Path) {
         for link in &mut self.link {
             for impairment in [&mut link.forward, &mut link.backward] {
-                impairment.trace = impairment.trace.as_ref().map(|trace| trace.beside(directory));
+                impairment.trace = impairment
+                    .trace
+                    .as_ref()
+                    .map(|trace| trace.beside(directory));
             }
         }
     }
 
     /// Refuses what cannot be built; the error names the node or the link.
     pub(crate) fn check(&self) -> Result<()> {
-        ensure!(!self.nodes.is_empty() && self.nodes.len() <= MOST_NODES, "nodes must be 1 to {MOST_NODES}");
+        ensure!(
+            !self.nodes.is_empty() && self.nodes.len() <= MOST_NODES,
+            "nodes must be 1 to {MOST_NODES}"
+        );
         let mut names = HashSet::new();
-        for name in self.nodes.iter().chain(self.link.iter().map(|link| &link.name)) {
-            ensure!(is_name(name), "the name {name:?} is not 1 to {LONGEST_NAME} of a-z, 0-9 and -");
+        for name in self
+            .nodes
+            .iter()
+            .chain(self.link.iter().map(|link| &link.name))
+        {
+            ensure!(
+                is_name(name),
+                "the name {name:?} is not 1 to {LONGEST_NAME} of a-z, 0-9 and -"
+            );
             ensure!(names.insert(name), "the name {name:?} is used twice");
         }
         for link in &self.link {
-            self.check_link(link).with_context(|| format!("link {}", link.name))?;
+            self.check_link(link)
+                .with_context(|| format!("link {}", link.name))?;
         }
         for route in &self.route {
             self.check_node(&route.node).context("route")?;
         }
-        ensure!(self.congestion.is_empty() || is_name(&self.congestion), "congestion {:?}", self.congestion);
+        ensure!(
+            self.congestion.is_empty() || is_name(&self.congestion),
+            "congestion {:?}",
+            self.congestion
+        );
         Ok(())
     }
 
@@ -142,9 +163,16 @@ impl Topology {
         self.check_node(&link.from)?;
         self.check_node(&link.to)?;
         ensure!(link.from != link.to, "from and to are the same node");
-        ensure!((576..=9000).contains(&link.mtu), "mtu {} is not in 576 to 9000", link.mtu);
+        ensure!(
+            (576..=9000).contains(&link.mtu),
+            "mtu {} is not in 576 to 9000",
+            link.mtu
+        );
         let [from, to] = link.addresses;
-        ensure!(from.addr() != to.addr() && from.trunc() == to.trunc(), "{from} and {to} are not two of one network");
+        ensure!(
+            from.addr() != to.addr() && from.trunc() == to.trunc(),
+            "{from} and {to} are not two of one network"
+        );
         for (key, impairment) in [("forward", &link.forward), ("backward", &link.backward)] {
             impairment.check().context(key)?;
             if link.kind == Kind::Veth {
@@ -155,7 +183,10 @@ impl Topology {
     }
 
     fn check_node(&self, name: &str) -> Result<()> {
-        ensure!(self.nodes.iter().any(|node| node == name), "there is no node {name:?}");
+        ensure!(
+            self.nodes.iter().any(|node| node == name),
+            "there is no node {name:?}"
+        );
         Ok(())
     }
 }
@@ -163,7 +194,9 @@ impl Topology {
 fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
         && name != "lo"
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !name.starts_with('-')
 }
 
@@ -225,7 +258,8 @@ trace = { columns = "a.txt" }
     fn traces_are_looked_for_beside_the_file() {
         let mut topology: Topology = toml::from_str(FINE).unwrap();
         topology.settle(Path::new("/etc/x"));
-        let Some(super::super::trace::Trace::Columns(path)) = &topology.link[0].forward.trace else {
+        let Some(super::super::trace::Trace::Columns(path)) = &topology.link[0].forward.trace
+        else {
             panic!("{topology:?}");
         };
         assert_eq!(path, Path::new("/etc/x/a.txt"));

@@ -49,24 +49,34 @@ impl Trace {
 }
 
 fn parse(path: &Path, parse: impl Fn(&[u8]) -> Result<Schedule>) -> Result<Schedule> {
-    let size = std::fs::metadata(path).with_context(|| format!("cannot read the trace {}", path.display()))?.len();
-    ensure!(size <= MOST_BYTES, "the trace {} is larger than {MOST_BYTES} bytes", path.display());
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
+    let size = std::fs::metadata(path)
+        .with_context(|| format!("cannot read the trace {}", path.display()))?
+        .len();
+    ensure!(
+        size <= MOST_BYTES,
+        "the trace {} is larger than {MOST_BYTES} bytes",
+        path.display()
+    );
+    let bytes =
+        std::fs::read(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
     parse(&bytes).with_context(|| format!("in the trace {}", path.display()))
 }
 
 /// Lines with their numbers from 1, without those that are empty or begin with `#`.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, Result<&str>)> {
-    bytes.split(|&byte| byte == b'\n').enumerate().filter_map(|(index, line)| {
-        let number = index + 1;
-        match std::str::from_utf8(line) {
-            Ok(text) => {
-                let text = text.trim();
-                (!text.is_empty() && !text.starts_with('#')).then_some((number, Ok(text)))
+    bytes
+        .split(|&byte| byte == b'\n')
+        .enumerate()
+        .filter_map(|(index, line)| {
+            let number = index + 1;
+            match std::str::from_utf8(line) {
+                Ok(text) => {
+                    let text = text.trim();
+                    (!text.is_empty() && !text.starts_with('#')).then_some((number, Ok(text)))
+                }
+                Err(_) => Some((number, Err(anyhow::anyhow!("line {number} is no text")))),
             }
-            Err(_) => Some((number, Err(anyhow::anyhow!("line {number} is no text")))),
-        }
-    })
+        })
 }
 
 #[cfg(test)]
@@ -77,7 +87,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = format!("{:#}", Trace::Columns("nowhere/at.all".into()).load().unwrap_err());
+        let error = format!(
+            "{:#}",
+            Trace::Columns("nowhere/at.all".into()).load().unwrap_err()
+        );
         assert!(error.contains("nowhere/at.all"), "{error}");
     }
 

@@ -20,10 +20,19 @@ impl Disk {
     /// Mounts a tmpfs of so many mebibytes.
     pub(crate) fn mount(path: &Path, mib: u64) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-        let options = std::ffi::CString::new(format!("size={mib}m,mode=0755")).context("options of a mount")?;
-        mount("weir-stack", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-            .with_context(|| format!("mounting a tmpfs at {} (needs root)", path.display()))?;
-        Ok(Self { path: path.to_owned() })
+        let options = std::ffi::CString::new(format!("size={mib}m,mode=0755"))
+            .context("options of a mount")?;
+        mount(
+            "weir-stack",
+            path,
+            "tmpfs",
+            MountFlags::NOSUID | MountFlags::NODEV,
+            options.as_c_str(),
+        )
+        .with_context(|| format!("mounting a tmpfs at {} (needs root)", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
     }
 
     /// Takes all space but so many bytes.
@@ -39,12 +48,14 @@ impl Disk {
                 Err(error) => return Err(error).with_context(fail),
             }
         }
-        file.set_len(written.saturating_sub(leave_bytes)).with_context(fail)
+        file.set_len(written.saturating_sub(leave_bytes))
+            .with_context(fail)
     }
 
     /// Gives the space back.
     pub(crate) fn empty(&self) -> Result<()> {
-        fs::remove_file(self.path.join(FILLER)).with_context(|| format!("emptying {}", self.path.display()))
+        fs::remove_file(self.path.join(FILLER))
+            .with_context(|| format!("emptying {}", self.path.display()))
     }
 }
 
@@ -71,7 +82,10 @@ mod tests {
         let disk = Disk::mount(&place.path().join("disk"), 1).unwrap();
         let file = disk.path.join("a");
         disk.fill(0).unwrap();
-        assert_eq!(fs::write(&file, [1; 8192]).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(
+            fs::write(&file, [1; 8192]).unwrap_err().kind(),
+            ErrorKind::StorageFull
+        );
         disk.empty().unwrap();
         fs::write(&file, [1; 8192]).unwrap();
         disk.fill(64 * 1024).unwrap();

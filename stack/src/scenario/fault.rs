@@ -146,9 +146,14 @@ impl Fault {
         }
     }
 
-    /// When it is over; one without an end lasts.
+    /// When it is over; one without an end lasts, but for words, which are over once said.
     pub(crate) fn ends_s(&self) -> f64 {
-        self.lasts_s.map_or(f64::INFINITY, |lasts| self.at_s + lasts)
+        let never = if self.say.is_some() {
+            self.at_s
+        } else {
+            f64::INFINITY
+        };
+        self.lasts_s.map_or(never, |lasts| self.at_s + lasts)
     }
 
     /// As truth calls it.
@@ -215,10 +220,16 @@ impl Fault {
         Ok(match self.action()? {
             Action::Link(link) => {
                 let network = stage.network()?;
-                let directions = link.direction.map_or(vec![Direction::Forward, Direction::Backward], |one| vec![one]);
+                let directions = link
+                    .direction
+                    .map_or(vec![Direction::Forward, Direction::Backward], |one| {
+                        vec![one]
+                    });
                 let mut before = Vec::new();
                 for direction in directions {
-                    let Value::Object(all) = serde_json::to_value(network.impairment(&link.name, direction)?)? else {
+                    let Value::Object(all) =
+                        serde_json::to_value(network.impairment(&link.name, direction)?)?
+                    else {
                         anyhow::bail!("an impairment is no object");
                     };
                     before.push((direction, all));

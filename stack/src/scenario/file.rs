@@ -137,7 +137,8 @@ pub(crate) enum Scene {
 impl Scenario {
     /// Reads and checks a file.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the scenario {}", path.display()))?;
         let place = || format!("in the scenario {}", path.display());
         let mut scenario = Self::parse(&text).with_context(place)?;
         if let Some(network) = &mut scenario.network {
@@ -153,22 +154,44 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(is_name(&self.name), "name {:?} is not made of a-z, 0-9 and -", self.name);
-        ensure!(self.seconds > 0.0 && self.seconds <= LONGEST_S, "seconds must be more than 0, at most {LONGEST_S}");
-        ensure!((0.0..=LONGEST_S).contains(&self.warm_up_s), "warm_up_s must be 0 to {LONGEST_S}");
+        ensure!(
+            is_name(&self.name),
+            "name {:?} is not made of a-z, 0-9 and -",
+            self.name
+        );
+        ensure!(
+            self.seconds > 0.0 && self.seconds <= LONGEST_S,
+            "seconds must be more than 0, at most {LONGEST_S}"
+        );
+        ensure!(
+            (0.0..=LONGEST_S).contains(&self.warm_up_s),
+            "warm_up_s must be 0 to {LONGEST_S}"
+        );
         if let Some(network) = &self.network {
             network.check().context("network")?;
         }
         self.check_names()?;
         for disk in &self.disk {
-            ensure!((1..=MOST_DISK_MIB).contains(&disk.mib), "disk {}: mib must be 1 to {MOST_DISK_MIB}", disk.name);
+            ensure!(
+                (1..=MOST_DISK_MIB).contains(&disk.mib),
+                "disk {}: mib must be 1 to {MOST_DISK_MIB}",
+                disk.name
+            );
         }
         for program in &self.program {
-            ensure!(!program.command.is_empty(), "program {}: command is empty", program.name);
+            ensure!(
+                !program.command.is_empty(),
+                "program {}: command is empty",
+                program.name
+            );
         }
-        ensure!(self.prepare.iter().all(|command| !command.is_empty()), "prepare has an empty command");
+        ensure!(
+            self.prepare.iter().all(|command| !command.is_empty()),
+            "prepare has an empty command"
+        );
         for (index, fault) in self.fault.iter().enumerate() {
-            self.check_fault(fault).with_context(|| format!("fault {}", index + 1))?;
+            self.check_fault(fault)
+                .with_context(|| format!("fault {}", index + 1))?;
         }
         self.check_overlap()
     }
@@ -176,16 +199,36 @@ impl Scenario {
     fn check_names(&self) -> Result<()> {
         let mut seen = HashSet::new();
         let services = self.services.run.iter().map(|name| name.as_str());
-        let others = self.program.iter().map(|program| &program.name).chain(self.crowd.iter().map(|crowd| &crowd.name));
+        let others = self
+            .program
+            .iter()
+            .map(|program| &program.name)
+            .chain(self.crowd.iter().map(|crowd| &crowd.name));
         for name in services.chain(others.map(String::as_str)) {
-            ensure!(is_name(name), "the name {name:?} is not made of a-z, 0-9 and -");
+            ensure!(
+                is_name(name),
+                "the name {name:?} is not made of a-z, 0-9 and -"
+            );
             ensure!(seen.insert(name), "the name {name:?} is used twice");
         }
         let disks: HashSet<&String> = self.disk.iter().map(|disk| &disk.name).collect();
-        ensure!(disks.len() == self.disk.len() && disks.iter().all(|name| is_name(name)), "a disk's name is wrong or used twice");
-        let nodes = self.program.iter().map(|program| &program.node).chain(self.crowd.iter().map(|crowd| &crowd.node));
-        for node in nodes.chain([&self.services.node]).filter(|node| !node.is_empty()) {
-            let there = self.network.as_ref().is_some_and(|network| network.nodes.contains(node));
+        ensure!(
+            disks.len() == self.disk.len() && disks.iter().all(|name| is_name(name)),
+            "a disk's name is wrong or used twice"
+        );
+        let nodes = self
+            .program
+            .iter()
+            .map(|program| &program.node)
+            .chain(self.crowd.iter().map(|crowd| &crowd.node));
+        for node in nodes
+            .chain([&self.services.node])
+            .filter(|node| !node.is_empty())
+        {
+            let there = self
+                .network
+                .as_ref()
+                .is_some_and(|network| network.nodes.contains(node));
             ensure!(there, "there is no node {node:?} in [network]");
         }
         Ok(())
@@ -193,13 +236,21 @@ impl Scenario {
 
     fn check_fault(&self, fault: &Fault) -> Result<()> {
         let end = fault.at_s + fault.lasts_s.unwrap_or(0.0);
-        ensure!(fault.at_s >= 0.0 && fault.lasts_s.is_none_or(|lasts| lasts > 0.0), "at_s must be 0 or more, lasts_s more than 0");
-        ensure!(end <= self.seconds, "it ends after {end} s, later than the scenario's {} s", self.seconds);
+        ensure!(
+            fault.at_s >= 0.0 && fault.lasts_s.is_none_or(|lasts| lasts > 0.0),
+            "at_s must be 0 or more, lasts_s more than 0"
+        );
+        ensure!(
+            end <= self.seconds,
+            "it ends after {end} s, later than the scenario's {} s",
+            self.seconds
+        );
         match fault.action()? {
             Action::Link(wanted) => {
                 let links = self.network.iter().flat_map(|network| &network.link);
                 let link = links.into_iter().find(|link| link.name == wanted.name);
-                let link = link.with_context(|| format!("there is no link {:?} in [network]", wanted.name))?;
+                let link = link
+                    .with_context(|| format!("there is no link {:?} in [network]", wanted.name))?;
                 for impairment in [&link.forward, &link.backward] {
                     let changed = impairment.changed(&wanted.keys()?)?;
                     if link.kind == crate::link::topology::Kind::Veth {
@@ -209,14 +260,25 @@ impl Scenario {
             }
             Action::Stop(target) | Action::Kill(target) => self.check_target(target)?,
             Action::Cpu(cap) => {
-                ensure!(cap.cpus > 0.0 && cap.cpus <= 64.0, "cpus must be more than 0, at most 64");
+                ensure!(
+                    cap.cpus > 0.0 && cap.cpus <= 64.0,
+                    "cpus must be more than 0, at most 64"
+                );
                 self.check_target(&cap.target)?;
             }
             Action::Fill(fill) => {
-                ensure!(self.disk.iter().any(|disk| disk.name == fill.disk), "there is no disk {:?}", fill.disk);
+                ensure!(
+                    self.disk.iter().any(|disk| disk.name == fill.disk),
+                    "there is no disk {:?}",
+                    fill.disk
+                );
             }
             Action::Say(say) => {
-                ensure!(self.crowd.iter().any(|crowd| crowd.name == say.crowd), "there is no crowd {:?}", say.crowd);
+                ensure!(
+                    self.crowd.iter().any(|crowd| crowd.name == say.crowd),
+                    "there is no crowd {:?}",
+                    say.crowd
+                );
             }
         }
         Ok(())
@@ -225,7 +287,10 @@ impl Scenario {
     fn check_target(&self, target: &str) -> Result<()> {
         let services = self.services.run.iter().map(|name| name.as_str());
         let mut all = services.chain(self.program.iter().map(|program| program.name.as_str()));
-        ensure!(all.any(|name| name == target), "there is no service or program {target:?}");
+        ensure!(
+            all.any(|name| name == target),
+            "there is no service or program {target:?}"
+        );
         Ok(())
     }
 
@@ -235,7 +300,12 @@ impl Scenario {
             for other in &self.fault[..index] {
                 let apart = one.ends_s() <= other.at_s || other.ends_s() <= one.at_s;
                 if !apart && one.place()? == other.place()? {
-                    bail!("the faults at {} s and {} s strike {} at the same time", other.at_s, one.at_s, one.place()?);
+                    bail!(
+                        "the faults at {} s and {} s strike {} at the same time",
+                        other.at_s,
+                        one.at_s,
+                        one.place()?
+                    );
                 }
             }
         }
@@ -246,7 +316,9 @@ impl Scenario {
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 40
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 #[cfg(test)]

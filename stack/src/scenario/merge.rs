@@ -33,30 +33,44 @@ pub(crate) fn merge(out: &Path) -> Result<u64> {
         .with_context(|| format!("reading {}", out.display()))?
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl") && !path.ends_with("truth.jsonl"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+                && !path.ends_with("truth.jsonl")
+        })
         .collect();
     paths.sort();
     for path in paths {
         let file = File::open(&path).with_context(|| format!("reading {}", path.display()))?;
-        without += index(&file, files.len() as u32, &mut places).with_context(|| format!("reading {}", path.display()))?;
+        without += index(&file, files.len() as u32, &mut places)
+            .with_context(|| format!("reading {}", path.display()))?;
         files.push(file);
     }
     if places.len() > MOST_LINES {
-        tracing::warn!(lines = places.len(), "too much truth for one file: it stays in its parts");
+        tracing::warn!(
+            lines = places.len(),
+            "too much truth for one file: it stays in its parts"
+        );
         return Ok(without);
     }
     places.sort_by_key(|place| (place.mono_ns, place.file, place.offset));
     let path = out.join("truth.jsonl");
-    let mut merged = BufWriter::new(File::create(&path).with_context(|| format!("writing {}", path.display()))?);
+    let mut merged =
+        BufWriter::new(File::create(&path).with_context(|| format!("writing {}", path.display()))?);
     let mut line = Vec::new();
     for place in places {
         let mut file = &files[place.file as usize];
-        file.seek(SeekFrom::Start(place.offset)).context("reading truth again")?;
+        file.seek(SeekFrom::Start(place.offset))
+            .context("reading truth again")?;
         line.resize(place.bytes as usize, 0);
         file.read_exact(&mut line).context("reading truth again")?;
-        merged.write_all(&line).with_context(|| format!("writing {}", path.display()))?;
+        merged
+            .write_all(&line)
+            .with_context(|| format!("writing {}", path.display()))?;
     }
-    merged.flush().with_context(|| format!("writing {}", path.display()))?;
+    merged
+        .flush()
+        .with_context(|| format!("writing {}", path.display()))?;
     Ok(without)
 }
 
@@ -72,7 +86,12 @@ fn index(file: &File, number: u32, places: &mut Vec<Place>) -> Result<u64> {
         }
         match serde_json::from_slice::<Time>(&line) {
             Ok(Time { mono_ns }) if line.ends_with(b"\n") && places.len() <= MOST_LINES => {
-                places.push(Place { mono_ns, offset, file: number, bytes: u32::try_from(bytes)? });
+                places.push(Place {
+                    mono_ns,
+                    offset,
+                    file: number,
+                    bytes: u32::try_from(bytes)?,
+                });
             }
             _ => without += 1,
         }
@@ -89,10 +108,17 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let line = |ns: u64, what: &str| format!("{{\"mono_ns\":{ns},\"what\":\"{what}\"}}\n");
         fs::write(out.path().join("a.jsonl"), line(1, "a") + &line(5, "b")).unwrap();
-        fs::write(out.path().join("b.jsonl"), line(3, "c") + &line(2, "d") + "{\"mono_ns\":9").unwrap();
+        fs::write(
+            out.path().join("b.jsonl"),
+            line(3, "c") + &line(2, "d") + "{\"mono_ns\":9",
+        )
+        .unwrap();
         assert_eq!(merge(out.path()).unwrap(), 1);
         let merged = fs::read_to_string(out.path().join("truth.jsonl")).unwrap();
-        let order: String = merged.lines().map(|line| line.split('"').nth(5).unwrap()).collect();
+        let order: String = merged
+            .lines()
+            .map(|line| line.split('"').nth(5).unwrap())
+            .collect();
         assert_eq!(order, "adcb");
     }
 }

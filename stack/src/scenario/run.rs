@@ -43,7 +43,12 @@ pub(crate) fn run(scenario: &Scenario, file: &Path, out: &Path) -> Result<ExitCo
     let truth = truth::create(&out.join("faults.jsonl"))?;
     truth.put(
         None,
-        Event::Run { schema: truth::SCHEMA, writer: "scenario", seed: scenario.seed, name: scenario.name.clone() },
+        Event::Run {
+            schema: truth::SCHEMA,
+            writer: "scenario",
+            seed: scenario.seed,
+            name: scenario.name.clone(),
+        },
     );
     let mut summary = Summary::new(scenario);
     let result = conduct(scenario, out, &truth, &mut summary, &stop);
@@ -64,16 +69,34 @@ pub(crate) fn run(scenario: &Scenario, file: &Path, out: &Path) -> Result<ExitCo
 
 fn prepare(file: &Path, out: &Path) -> Result<()> {
     let is_empty = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
-    ensure!(is_empty, "{} is not empty: remove it or give another --out", out.display());
+    ensure!(
+        is_empty,
+        "{} is not empty: remove it or give another --out",
+        out.display()
+    );
     fs::create_dir_all(out.join("logs")).with_context(|| format!("making {}", out.display()))?;
-    fs::copy(file, out.join("scenario.toml")).context("copying the scenario").map(|_| ())
+    fs::copy(file, out.join("scenario.toml"))
+        .context("copying the scenario")
+        .map(|_| ())
 }
 
-fn conduct(scenario: &Scenario, out: &Path, truth: &Truth, summary: &mut Summary, stop: &Stop) -> Result<()> {
+fn conduct(
+    scenario: &Scenario,
+    out: &Path,
+    truth: &Truth,
+    summary: &mut Summary,
+    stop: &Stop,
+) -> Result<()> {
     let mut stage = Stage::raise(scenario, out, stop)?;
-    pause(&mut stage, Duration::from_secs_f64(scenario.warm_up_s), stop)?;
+    pause(
+        &mut stage,
+        Duration::from_secs_f64(scenario.warm_up_s),
+        stop,
+    )?;
     for crowd in &scenario.crowd {
-        stage.admit(crowd, scenario).with_context(|| format!("crowd {}", crowd.name))?;
+        stage
+            .admit(crowd, scenario)
+            .with_context(|| format!("crowd {}", crowd.name))?;
     }
     let start = Instant::now();
     summary.started();
@@ -82,15 +105,30 @@ fn conduct(scenario: &Scenario, out: &Path, truth: &Truth, summary: &mut Summary
     result
 }
 
-fn play(scenario: &Scenario, stage: &mut Stage, truth: &Truth, start: Instant, stop: &Stop) -> Result<()> {
+fn play(
+    scenario: &Scenario,
+    stage: &mut Stage,
+    truth: &Truth,
+    start: Instant,
+    stop: &Stop,
+) -> Result<()> {
     let end = Duration::from_secs_f64(scenario.seconds);
     let mut cues = cues(scenario).into_iter().peekable();
     let mut undos: Vec<Option<Undo>> = scenario.fault.iter().map(|_| None).collect();
     loop {
-        ensure!(!stop.asked(), "told to stop after {:.1} s", start.elapsed().as_secs_f64());
+        ensure!(
+            !stop.asked(),
+            "told to stop after {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
         while let Some(cue) = cues.next_if(|cue| cue.at <= start.elapsed()) {
             let late = start.elapsed().saturating_sub(cue.at);
-            ensure!(late < LATE, "fault {} comes {:.1} s late", cue.fault + 1, late.as_secs_f64());
+            ensure!(
+                late < LATE,
+                "fault {} comes {:.1} s late",
+                cue.fault + 1,
+                late.as_secs_f64()
+            );
             give(scenario, cue, stage, &mut undos, truth, stop)?;
         }
         let elapsed = start.elapsed();
@@ -101,7 +139,9 @@ fn play(scenario: &Scenario, stage: &mut Stage, truth: &Truth, start: Instant, s
         if elapsed > end + GRACE {
             bail!("a crowd has not ended {} s after the end", GRACE.as_secs());
         }
-        let next = cues.peek().map_or(LOOK, |cue| cue.at.saturating_sub(start.elapsed()));
+        let next = cues
+            .peek()
+            .map_or(LOOK, |cue| cue.at.saturating_sub(start.elapsed()));
         thread::sleep(next.min(LOOK));
     }
 }
@@ -117,17 +157,28 @@ fn give(
     stop: &Stop,
 ) -> Result<()> {
     let fault = &scenario.fault[cue.fault];
-    let mut event = |phase| -> Result<Event> {
-        Ok(Event::Fault { fault: fault.name()?, phase, target: fault.target()?.to_owned(), detail: fault.detail()? })
+    let event = |phase| -> Result<Event> {
+        Ok(Event::Fault {
+            fault: fault.name()?,
+            phase,
+            target: fault.target()?.to_owned(),
+            detail: fault.detail()?,
+        })
     };
     let place = || format!("fault {} at {} s", cue.fault + 1, cue.at.as_secs_f64());
     if cue.begins {
         let before = Stamp::now();
         undos[cue.fault] = Some(fault.begin(stage).with_context(place)?);
-        let phase = if fault.lasts_s.is_some() { Phase::Begin } else { Phase::Strike };
+        let phase = if fault.lasts_s.is_some() {
+            Phase::Begin
+        } else {
+            Phase::Strike
+        };
         truth.put_at(before, None, event(phase)?);
     } else {
-        take(undos, cue.fault)?.end(stage, stop).with_context(place)?;
+        take(undos, cue.fault)?
+            .end(stage, stop)
+            .with_context(place)?;
         truth.put(None, event(Phase::End)?);
     }
     Ok(())
@@ -136,9 +187,17 @@ fn give(
 fn cues(scenario: &Scenario) -> Vec<Cue> {
     let mut cues = Vec::new();
     for (index, fault) in scenario.fault.iter().enumerate() {
-        cues.push(Cue { at: Duration::from_secs_f64(fault.at_s), fault: index, begins: true });
+        cues.push(Cue {
+            at: Duration::from_secs_f64(fault.at_s),
+            fault: index,
+            begins: true,
+        });
         if fault.lasts_s.is_some() {
-            cues.push(Cue { at: Duration::from_secs_f64(fault.ends_s()), fault: index, begins: false });
+            cues.push(Cue {
+                at: Duration::from_secs_f64(fault.ends_s()),
+                fault: index,
+                begins: false,
+            });
         }
     }
     // An end comes before a beginning at the same moment, as both may be at one place.

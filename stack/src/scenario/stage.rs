@@ -63,15 +63,22 @@ impl Stage {
         for words in &scenario.prepare {
             let words = stage.fill(words)?;
             tracing::info!(command = words.join(" "), "preparing");
-            command::run(std::process::Command::new(&words[0]).args(&words[1..])).context("prepare")?;
+            command::run(std::process::Command::new(&words[0]).args(&words[1..]))
+                .context("prepare")?;
         }
         for disk in &scenario.disk {
             let path = stage.directory.path().join(format!("disk-{}", disk.name));
-            stage.disks.push((disk.name.clone(), Disk::mount(&path, disk.mib)?));
+            stage
+                .disks
+                .push((disk.name.clone(), Disk::mount(&path, disk.mib)?));
             stage.know(&format!("disk.{}", disk.name), path.display());
         }
         if let Some(topology) = &scenario.network {
-            stage.network = Some(Network::raise(topology, scenario.seed, stage.directory.path())?);
+            stage.network = Some(Network::raise(
+                topology,
+                scenario.seed,
+                stage.directory.path(),
+            )?);
         }
         stage.start_services(scenario, stop)?;
         stage.start_programs(scenario)?;
@@ -81,12 +88,24 @@ impl Stage {
     /// Lets a crowd in.
     pub(crate) fn admit(&mut self, crowd: &Crowd, scenario: &Scenario) -> Result<()> {
         let program = self.directory.program_as("weir-crowd")?;
-        let mut words = vec![program.display().to_string(), "crowd".to_owned(), "--json".to_owned()];
+        let mut words = vec![
+            program.display().to_string(),
+            "crowd".to_owned(),
+            "--json".to_owned(),
+        ];
         let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
-        for (name, count) in [("players", crowd.players), ("chatters", crowd.chatters), ("gamers", crowd.gamers)] {
+        for (name, count) in [
+            ("players", crowd.players),
+            ("chatters", crowd.chatters),
+            ("gamers", crowd.gamers),
+        ] {
             flag(name, count.to_string());
         }
-        for (name, text) in [("stream", &crowd.stream), ("chat", &crowd.chat), ("game", &crowd.game)] {
+        for (name, text) in [
+            ("stream", &crowd.stream),
+            ("chat", &crowd.chat),
+            ("game", &crowd.game),
+        ] {
             if !text.is_empty() {
                 flag(name, fill(text, &self.values)?);
             }
@@ -103,7 +122,13 @@ impl Stage {
         }
         flag("seed", scenario.seed.to_string());
         flag("seconds", scenario.seconds.to_string());
-        flag("truth", self.out.join(format!("crowd-{}.jsonl", crowd.name)).display().to_string());
+        flag(
+            "truth",
+            self.out
+                .join(format!("crowd-{}.jsonl", crowd.name))
+                .display()
+                .to_string(),
+        );
         words.extend(self.fill(&crowd.arguments)?);
         let mut plan = self.plan(&crowd.name, &crowd.node, words)?;
         plan.output = Some(self.summary(&crowd.name));
@@ -111,7 +136,12 @@ impl Stage {
         if let Some(input) = process.take_input() {
             self.inputs.insert(crowd.name.clone(), input);
         }
-        self.crowds.push(Actor { process, is_service: false, killed: false, done: false });
+        self.crowds.push(Actor {
+            process,
+            is_service: false,
+            killed: false,
+            done: false,
+        });
         Ok(())
     }
 
@@ -127,7 +157,8 @@ impl Stage {
         });
         for (actor, may_end) in actors.chain(crowds).filter(|(actor, _)| !actor.done) {
             if let Some(status) = actor.process.ended()? {
-                if !actor.killed && !(may_end && status.success()) {
+                let is_in_order = actor.killed || (may_end && status.success());
+                if !is_in_order {
                     return Err(actor.process.obituary(status));
                 }
                 actor.done = !actor.killed;
@@ -147,7 +178,9 @@ impl Stage {
 
     pub(crate) fn disk(&self, name: &str) -> Result<&Disk> {
         let found = self.disks.iter().find(|(known, _)| known == name);
-        found.map(|(_, disk)| disk).with_context(|| format!("there is no disk {name:?}"))
+        found
+            .map(|(_, disk)| disk)
+            .with_context(|| format!("there is no disk {name:?}"))
     }
 
     pub(crate) fn service(&mut self, name: &str) -> Result<&mut Service> {
@@ -173,20 +206,35 @@ impl Stage {
 
     /// Writes a line to a crowd.
     pub(crate) fn say(&mut self, crowd: &str, words: &Value) -> Result<()> {
-        let input = self.inputs.get_mut(crowd).with_context(|| format!("there is no crowd {crowd:?}"))?;
+        let input = self
+            .inputs
+            .get_mut(crowd)
+            .with_context(|| format!("there is no crowd {crowd:?}"))?;
         writeln!(input, "{words}").with_context(|| format!("telling the crowd {crowd}"))
     }
 
     /// What links did, and each service's own metrics as files among the logs.
     pub(crate) fn last_words(&mut self) -> Result<Value> {
-        for actor in self.actors.iter().filter(|actor| actor.is_service && !actor.killed) {
+        for actor in self
+            .actors
+            .iter()
+            .filter(|actor| actor.is_service && !actor.killed)
+        {
             match health::metrics(actor.process.addresses(), actor.process.namespace()) {
                 Ok(text) => {
-                    let path = self.out.join("logs").join(format!("{}.metrics", actor.process.name()));
-                    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+                    let path = self
+                        .out
+                        .join("logs")
+                        .join(format!("{}.metrics", actor.process.name()));
+                    std::fs::write(&path, text)
+                        .with_context(|| format!("writing {}", path.display()))?;
                 }
                 Err(error) => {
-                    tracing::warn!(service = actor.process.name(), error = format!("{error:#}"), "tells no metrics");
+                    tracing::warn!(
+                        service = actor.process.name(),
+                        error = format!("{error:#}"),
+                        "tells no metrics"
+                    );
                 }
             }
         }
@@ -205,21 +253,30 @@ impl Stage {
     }
 
     fn actor(&mut self, name: &str) -> Result<&mut Actor> {
-        let found = self.actors.iter_mut().find(|actor| actor.process.name() == name);
+        let found = self
+            .actors
+            .iter_mut()
+            .find(|actor| actor.process.name() == name);
         found.with_context(|| format!("there is no service or program {name:?}"))
     }
 
     fn start_services(&mut self, scenario: &Scenario, stop: &Stop) -> Result<()> {
         let services = &scenario.services;
         let config = self.out.join("services.toml");
-        let text = toml::to_string_pretty(&fill_table(&services.config, &self.values)?).context("writing services.config")?;
+        let text = toml::to_string_pretty(&fill_table(&services.config, &self.values)?)
+            .context("writing services.config")?;
         std::fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
         crate::config::Config::load(Some(&config)).context("services.config")?;
         for name in &services.run {
             let words = name.command(&self.directory, Some(&config))?;
             let plan = self.plan(name.as_str(), &services.node, words)?;
             let process = Service::start(plan)?;
-            self.actors.push(Actor { process, is_service: true, killed: false, done: false });
+            self.actors.push(Actor {
+                process,
+                is_service: true,
+                killed: false,
+                done: false,
+            });
         }
         for index in 0..self.actors.len() {
             let process = &mut self.actors[index].process;
@@ -239,7 +296,12 @@ impl Stage {
             let words = self.fill(&program.command)?;
             let plan = self.plan(&program.name, &program.node, words)?;
             let process = Service::start(plan)?;
-            self.actors.push(Actor { process, is_service: false, killed: false, done: false });
+            self.actors.push(Actor {
+                process,
+                is_service: false,
+                killed: false,
+                done: false,
+            });
         }
         Ok(())
     }
@@ -251,7 +313,13 @@ impl Stage {
             (None, node) => bail!("there is no network with a node {node:?}"),
         };
         let log = Some(self.out.join("logs").join(format!("{name}.log")));
-        Ok(Plan { name: name.to_owned(), command, namespace, log, output: None })
+        Ok(Plan {
+            name: name.to_owned(),
+            command,
+            namespace,
+            log,
+            output: None,
+        })
     }
 
     fn summary(&self, crowd: &str) -> PathBuf {

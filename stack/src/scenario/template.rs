@@ -18,7 +18,10 @@ pub(crate) fn fill(text: &str, values: &Values) -> Result<String> {
             Some((key, behind)) => {
                 let Some(value) = values.get(key) else {
                     let known: Vec<&str> = values.keys().map(String::as_str).collect();
-                    bail!("nothing is known as {{{key}}} here; known are {}", known.join(", "));
+                    bail!(
+                        "nothing is known as {{{key}}} here; known are {}",
+                        known.join(", ")
+                    );
                 };
                 filled.push_str(value);
                 rest = behind;
@@ -35,15 +38,20 @@ pub(crate) fn fill(text: &str, values: &Values) -> Result<String> {
 
 /// Fills in all texts of a configuration.
 pub(crate) fn fill_table(table: &toml::Table, values: &Values) -> Result<toml::Table> {
-    table.iter().map(|(key, value)| Ok((key.clone(), fill_value(value, values)?))).collect()
+    table
+        .iter()
+        .map(|(key, value)| Ok((key.clone(), fill_value(value, values)?)))
+        .collect()
 }
 
 fn fill_value(value: &toml::Value, values: &Values) -> Result<toml::Value> {
     Ok(match value {
         toml::Value::String(text) => fill(text, values)?.into(),
-        toml::Value::Array(all) => {
-            toml::Value::Array(all.iter().map(|one| fill_value(one, values)).collect::<Result<_>>()?)
-        }
+        toml::Value::Array(all) => toml::Value::Array(
+            all.iter()
+                .map(|one| fill_value(one, values))
+                .collect::<Result<_>>()?,
+        ),
         toml::Value::Table(table) => toml::Value::Table(fill_table(table, values)?),
         other => other.clone(),
     })
@@ -51,7 +59,9 @@ fn fill_value(value: &toml::Value, values: &Values) -> Result<toml::Value> {
 
 fn is_key(key: &str) -> bool {
     key.starts_with(|c: char| c.is_ascii_lowercase())
-        && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte))
+        && key.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)
+        })
 }
 
 #[cfg(test)]
@@ -61,7 +71,10 @@ mod tests {
     use super::*;
 
     fn values() -> Values {
-        Values::from([("a.b".to_owned(), "1".to_owned()), ("c".to_owned(), "{a.b}".to_owned())])
+        Values::from([
+            ("a.b".to_owned(), "1".to_owned()),
+            ("c".to_owned(), "{a.b}".to_owned()),
+        ])
     }
 
     #[test]

@@ -22,11 +22,18 @@ impl Directory {
     pub(crate) fn make(what: &str) -> Result<Self> {
         let mark = Mark::own()?;
         let path = leftover::directory().join(mark.name(what));
-        fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("making {}", path.display()))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
         let program = std::env::current_exe().context("finding this program")?;
         let beside = program.parent().unwrap_or(Path::new("/"));
         let binaries = beside.join(mark.name(&format!("{what}-bin")));
-        Ok(Self { path, binaries, program })
+        Ok(Self {
+            path,
+            binaries,
+            program,
+        })
     }
 
     /// Where it is.
@@ -41,12 +48,15 @@ impl Directory {
         if linked.exists() {
             return Ok(linked);
         }
-        if fs::create_dir_all(&self.binaries).is_ok() && fs::hard_link(&self.program, &linked).is_ok() {
+        if fs::create_dir_all(&self.binaries).is_ok()
+            && fs::hard_link(&self.program, &linked).is_ok()
+        {
             return Ok(linked);
         }
         let copied = self.path.join(name);
         if !copied.exists() {
-            fs::copy(&self.program, &copied).with_context(|| format!("copying this program to {}", copied.display()))?;
+            fs::copy(&self.program, &copied)
+                .with_context(|| format!("copying this program to {}", copied.display()))?;
         }
         Ok(copied)
     }
@@ -71,7 +81,10 @@ mod tests {
         let directory = Directory::make("test-directory").unwrap();
         let program = directory.program_as("weir-origin").unwrap();
         assert!(program.ends_with("weir-origin"));
-        assert_eq!(fs::metadata(&program).unwrap().len(), fs::metadata(&directory.program).unwrap().len());
+        assert_eq!(
+            fs::metadata(&program).unwrap().len(),
+            fs::metadata(&directory.program).unwrap().len()
+        );
         assert_eq!(directory.program_as("weir-origin").unwrap(), program);
         let path = directory.path().to_owned();
         drop(directory);

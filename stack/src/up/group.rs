@@ -35,13 +35,27 @@ impl Group {
     pub(crate) fn make(service: &str) -> Result<Self> {
         let name = Mark::own()?.name(service);
         let hierarchies = Hierarchies::find();
-        let unified = hierarchies.unified.as_ref().map(|root| root.join(&name)).filter(|path| make(path).is_ok());
-        Ok(Self { name, hierarchies, unified, old_cpu: None })
+        let unified = hierarchies
+            .unified
+            .as_ref()
+            .map(|root| root.join(&name))
+            .filter(|path| make(path).is_ok());
+        Ok(Self {
+            name,
+            hierarchies,
+            unified,
+            old_cpu: None,
+        })
     }
 
     /// One that holds nothing.
     pub(crate) fn none() -> Self {
-        Self { name: String::new(), hierarchies: Hierarchies::default(), unified: None, old_cpu: None }
+        Self {
+            name: String::new(),
+            hierarchies: Hierarchies::default(),
+            unified: None,
+            old_cpu: None,
+        }
     }
 
     /// Moves a process in; its later children follow.
@@ -55,7 +69,9 @@ impl Group {
     /// The processes inside; none are known without a cgroup.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let path = self.unified.as_ref().map(|path| path.join("cgroup.procs"));
-        let text = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let text = path
+            .and_then(|path| fs::read_to_string(path).ok())
+            .unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
@@ -63,7 +79,11 @@ impl Group {
     /// that are not in the group already must be told.
     pub(crate) fn cap(&mut self, cpus: Option<f64>, pids: &[u32]) -> Result<()> {
         let quota = cpus.map(|cpus| ((cpus * f64::from(PERIOD_US)) as u32).max(SMALLEST_QUOTA_US));
-        if let Some(unified) = self.unified.as_ref().filter(|path| path.join("cpu.max").exists()) {
+        if let Some(unified) = self
+            .unified
+            .as_ref()
+            .filter(|path| path.join("cpu.max").exists())
+        {
             let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
             return write(&unified.join("cpu.max"), &format!("{quota} {PERIOD_US}"));
         }
@@ -78,9 +98,14 @@ impl Group {
             make(&path).with_context(|| format!("making {} (needs root)", path.display()))?;
             self.old_cpu = Some(path);
         }
-        let Some(path) = &self.old_cpu else { return Ok(()) };
+        let Some(path) = &self.old_cpu else {
+            return Ok(());
+        };
         write(&path.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;
-        write(&path.join("cpu.cfs_quota_us"), &quota.map_or("-1".to_owned(), |quota| quota.to_string()))?;
+        write(
+            &path.join("cpu.cfs_quota_us"),
+            &quota.map_or("-1".to_owned(), |quota| quota.to_string()),
+        )?;
         for pid in pids {
             write(&path.join("cgroup.procs"), &pid.to_string())?;
         }
@@ -108,12 +133,16 @@ impl Hierarchies {
         let mut found = Self::default();
         for line in mounts.lines() {
             let mut words = line.split(' ').skip(1);
-            let (Some(place), Some(kind), Some(options)) = (words.next(), words.next(), words.next()) else {
+            let (Some(place), Some(kind), Some(options)) =
+                (words.next(), words.next(), words.next())
+            else {
                 continue;
             };
             match kind {
                 "cgroup2" => found.unified = Some(place.into()),
-                "cgroup" if options.split(',').any(|option| option == "cpu") => found.old_cpu = Some(place.into()),
+                "cgroup" if options.split(',').any(|option| option == "cpu") => {
+                    found.old_cpu = Some(place.into())
+                }
                 _ => {}
             }
         }
@@ -125,9 +154,17 @@ impl Hierarchies {
 pub(crate) fn marked() -> Vec<PathBuf> {
     let hierarchies = Hierarchies::find();
     let roots = hierarchies.unified.iter().chain(&hierarchies.old_cpu);
-    let entries = roots.filter_map(|root| fs::read_dir(root).ok()).flatten().flatten();
+    let entries = roots
+        .filter_map(|root| fs::read_dir(root).ok())
+        .flatten()
+        .flatten();
     entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(PREFIX))
+        })
         .map(|entry| entry.path())
         .collect()
 }
@@ -153,8 +190,17 @@ mod tests {
                      cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         let found = Hierarchies::parse(mixed);
-        assert_eq!(found.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
-        assert_eq!(found.old_cpu.as_deref(), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
-        assert_eq!(Hierarchies::parse("proc /proc proc rw 0 0\n"), Hierarchies::default());
+        assert_eq!(
+            found.unified.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/unified"))
+        );
+        assert_eq!(
+            found.old_cpu.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/cpu,cpuacct"))
+        );
+        assert_eq!(
+            Hierarchies::parse("proc /proc proc rw 0 0\n"),
+            Hierarchies::default()
+        );
     }
 }

@@ -44,11 +44,18 @@ fn get(addresses: &Addresses, namespace: Option<&str>, path: &str) -> Result<Str
             Err(error) => refused.push(format!("{authority}: {error:#}")),
         }
     }
-    bail!("no address answers GET {path} with 200: {}", refused.join("; "))
+    bail!(
+        "no address answers GET {path} with 200: {}",
+        refused.join("; ")
+    )
 }
 
 fn ask(authority: &str, path: &str) -> Result<String> {
-    let address = authority.to_socket_addrs().context("no address")?.next().context("no address")?;
+    let address = authority
+        .to_socket_addrs()
+        .context("no address")?
+        .next()
+        .context("no address")?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

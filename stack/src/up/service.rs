@@ -77,20 +77,37 @@ impl Service {
         };
         // Ends with this process even if that is killed; a group of its own, so that Ctrl-C
         // reaches this process alone, which ends the rest in order.
-        command.args(["--pdeathsig", "TERM", "--"]).args(&plan.command).process_group(0);
+        command
+            .args(["--pdeathsig", "TERM", "--"])
+            .args(&plan.command)
+            .process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         match &plan.log {
             Some(_) => command.stderr(plan.open_log()?),
             None => command.stderr(Stdio::inherit()),
         };
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {} with `{}` (needs setpriv of util-linux)", plan.name, line(&command)))?;
+        let mut child = command.spawn().with_context(|| {
+            format!(
+                "cannot start {} with `{}` (needs setpriv of util-linux)",
+                plan.name,
+                line(&command)
+            )
+        })?;
         if let Err(error) = group.add(child.id()) {
-            tracing::warn!(service = plan.name, error = format!("{error:#}"), "left in its starter's cgroup");
+            tracing::warn!(
+                service = plan.name,
+                error = format!("{error:#}"),
+                "left in its starter's cgroup"
+            );
         }
         let ready = plan.follow(&mut child)?;
-        Ok(Self { plan, child, group, addresses: Addresses::new(), ready })
+        Ok(Self {
+            plan,
+            child,
+            group,
+            addresses: Addresses::new(),
+            ready,
+        })
     }
 
     /// Waits until it says that it is ready and answers `/healthz`.
@@ -100,7 +117,9 @@ impl Service {
         loop {
             match self.ready.recv_timeout(STEP) {
                 Ok(addresses) => break self.addresses = addresses,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.patience(stop, deadline)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    self.patience(stop, deadline)?
+                }
             }
         }
         loop {
@@ -108,7 +127,8 @@ impl Service {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            self.patience(stop, deadline).with_context(|| format!("{name} is not healthy: {error:#}"))?;
+            self.patience(stop, deadline)
+                .with_context(|| format!("{name} is not healthy: {error:#}"))?;
         }
     }
 
@@ -134,7 +154,9 @@ impl Service {
 
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().with_context(|| format!("looking at {}", self.plan.name))
+        self.child
+            .try_wait()
+            .with_context(|| format!("looking at {}", self.plan.name))
     }
 
     /// Why it ended, with its last words.
@@ -146,10 +168,16 @@ impl Service {
     /// Sends a signal to it and to what it started.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         for pid in self.processes() {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process number")?;
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(Pid::from_raw)
+                .context("no process number")?;
             match kill_process(pid, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(error).with_context(|| format!("kill({pid:?}) of {}", self.plan.name)),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("kill({pid:?}) of {}", self.plan.name));
+                }
             }
         }
         Ok(())
@@ -201,9 +229,14 @@ impl Service {
             }
             thread::sleep(STEP);
         }
-        tracing::warn!(service = self.plan.name, "does not end within {END:?}: killed");
+        tracing::warn!(
+            service = self.plan.name,
+            "does not end within {END:?}: killed"
+        );
         self.signal(Signal::KILL)?;
-        self.child.wait().with_context(|| format!("waiting for {}", self.plan.name))
+        self.child
+            .wait()
+            .with_context(|| format!("waiting for {}", self.plan.name))
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -222,7 +255,12 @@ impl Service {
             bail!("told to stop before {} was ready", self.plan.name);
         }
         if Instant::now() > deadline {
-            bail!("{} is not ready after {} s{}", self.plan.name, START.as_secs(), self.plan.last_words());
+            bail!(
+                "{} is not ready after {} s{}",
+                self.plan.name,
+                START.as_secs(),
+                self.plan.last_words()
+            );
         }
         thread::sleep(STEP);
         Ok(())
@@ -232,7 +270,11 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            tracing::warn!(service = self.plan.name, error = format!("{error:#}"), "cannot be ended");
+            tracing::warn!(
+                service = self.plan.name,
+                error = format!("{error:#}"),
+                "cannot be ended"
+            );
         }
     }
 }
@@ -240,37 +282,58 @@ impl Drop for Service {
 impl Plan {
     fn open_log(&self) -> Result<File> {
         let path = self.log.clone().unwrap_or_else(|| "/dev/stderr".into());
-        OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("opening {}", path.display()))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))
     }
 
     /// Keeps what it prints and picks out the ready line.
     fn follow(&self, child: &mut Child) -> Result<Receiver<Addresses>> {
         let out = child.stdout.take().context("no output to follow")?;
         let mut log: Box<dyn Write + Send> = match (&self.output, &self.log) {
-            (Some(path), _) => Box::new(File::create(path).with_context(|| format!("writing {}", path.display()))?),
+            (Some(path), _) => {
+                Box::new(File::create(path).with_context(|| format!("writing {}", path.display()))?)
+            }
             (None, Some(_)) => Box::new(self.open_log()?),
             (None, None) => Box::new(std::io::stderr()),
         };
         let (tell, ready) = channel();
+        // On a terminal the line is for `up`, which says the same in its own way.
+        let keep_ready = self.log.is_some();
         let follow = move || {
             let mut lines = BufReader::new(out);
             let mut text = Vec::new();
-            while lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text).is_ok_and(|bytes| bytes > 0) {
-                if let Ok(line) = serde_json::from_slice::<ReadyLine>(&text) {
+            while lines
+                .by_ref()
+                .take(LONGEST_LINE)
+                .read_until(b'\n', &mut text)
+                .is_ok_and(|bytes| bytes > 0)
+            {
+                let ready = serde_json::from_slice::<ReadyLine>(&text).ok();
+                if ready.is_none() || keep_ready {
+                    // A full disk must not stop the service at its output.
+                    let _ = log.write_all(&text);
+                }
+                if let Some(line) = ready {
                     // Nobody may wait any more.
                     let _ = tell.send(line.addresses);
                 }
-                // A full disk must not stop the service at its output.
-                let _ = log.write_all(&text);
                 text.clear();
             }
         };
-        thread::Builder::new().name(self.name.clone()).spawn(follow).context("starting a thread")?;
+        thread::Builder::new()
+            .name(self.name.clone())
+            .spawn(follow)
+            .context("starting a thread")?;
         Ok(ready)
     }
 
     fn last_words(&self) -> String {
-        let Some(path) = &self.log else { return String::new() };
+        let Some(path) = &self.log else {
+            return String::new();
+        };
         let text = std::fs::read(path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let mut lines: Vec<&str> = text.lines().rev().take(3).collect();

@@ -32,32 +32,52 @@ impl Stage {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let ready: Value = serde_json::from_str(&line).expect("the topology stands");
         let control = PathBuf::from(ready["addresses"]["control"].as_str().unwrap());
-        Some(Self { child, ready, control })
+        Some(Self {
+            child,
+            ready,
+            control,
+        })
     }
 
     pub(crate) fn namespace(&self, node: &str) -> &str {
-        self.ready["addresses"][format!("namespace.{node}")].as_str().unwrap()
+        self.ready["addresses"][format!("namespace.{node}")]
+            .as_str()
+            .unwrap()
     }
 
     pub(crate) fn command(&self, node: &str, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", self.namespace(node)]).args(words);
+        command
+            .args(["netns", "exec", self.namespace(node)])
+            .args(words);
         command
     }
 
     pub(crate) fn change(&self, link: &str, set: &Value) -> Result<(), String> {
         let mut command = Command::new(program());
-        command.args(["link", "change", "--control"]).arg(&self.control).args([link, &set.to_string()]);
+        command
+            .args(["link", "change", "--control"])
+            .arg(&self.control)
+            .args([link, &set.to_string()]);
         let output = command.output().unwrap();
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8(output.stderr).unwrap())
+        }
     }
 
     pub(crate) fn counts(&self) -> Value {
         let mut command = Command::new(program());
-        serde_json::from_str(&run(command.args(["link", "counts", "--control"]).arg(&self.control))).unwrap()
+        serde_json::from_str(&run(command
+            .args(["link", "counts", "--control"])
+            .arg(&self.control)))
+        .unwrap()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -78,7 +98,10 @@ impl Drop for Stage {
             assert!(status.success());
             let namespaces = self.ready["addresses"].as_object().unwrap();
             for (key, name) in namespaces {
-                let left = key.starts_with("namespace.") && Path::new("/run/netns").join(name.as_str().unwrap()).exists();
+                let left = key.starts_with("namespace.")
+                    && Path::new("/run/netns")
+                        .join(name.as_str().unwrap())
+                        .exists();
                 assert!(!left, "{name} is left");
             }
         }
@@ -91,7 +114,11 @@ pub(crate) fn program() -> &'static str {
 
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -114,9 +141,16 @@ fn hindrance() -> Option<String> {
     if !Path::new("/dev/net/tun").exists() {
         return Some("needs /dev/net/tun".to_owned());
     }
-    let programs = [("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping"), ("setpriv", "util-linux")];
+    let programs = [
+        ("ip", "iproute2"),
+        ("tc", "iproute2"),
+        ("nft", "nftables"),
+        ("ping", "iputils-ping"),
+        ("setpriv", "util-linux"),
+    ];
     let missing = programs.into_iter().find(|(name, _)| {
-        !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|path| path.join(name).exists())
+        !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .any(|path| path.join(name).exists())
     });
     missing.map(|(name, package)| format!("needs {name} (Debian package {package})"))
 }

@@ -1,15 +1,15 @@
 //! Basic authentication and bearer tokens, with secrets from files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
-use super::seldom::Seldom;
+use crate::secret;
+use crate::seldom::Seldom;
 
 /// Who may come in. Nothing set: everybody.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Auth {
         let basic = password_set.then(|| (username.to_owned(), password_file.to_owned()));
         let bearer = Some(bearer_token_file.to_owned()).filter(|file| !file.as_os_str().is_empty());
         for file in basic.iter().map(|(_, file)| file).chain(&bearer) {
-            read_secret(file)?;
+            secret::read(file)?;
         }
         Ok(Self {
             basic,
@@ -90,7 +90,7 @@ impl Auth {
     }
 
     fn secret(&self, file: &Path) -> Option<String> {
-        read_secret(file)
+        secret::read(file)
             .inspect_err(|error| {
                 self.failures
                     .run(|| tracing::warn!("nobody can log in: {error:#}"));
@@ -104,20 +104,10 @@ fn equal(given: &[u8], secret: &[u8]) -> bool {
     given.ct_eq(secret).into()
 }
 
-fn read_secret(file: &Path) -> anyhow::Result<String> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("secret file {}", file.display()))?;
-    let secret = text.trim_end_matches(['\n', '\r']);
-    ensure!(
-        !secret.is_empty(),
-        "secret file {} is empty",
-        file.display()
-    );
-    Ok(secret.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn allows(auth: &Auth, authorization: &str) -> bool {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// Accepts TLS with the certificate in two files.
 pub(in crate::export) struct Acceptor {

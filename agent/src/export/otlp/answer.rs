@@ -5,8 +5,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message;
 
-/// Longest part of a receiver's message that is logged.
-const MAX_TEXT: usize = 200;
+use crate::client::text::readable;
 
 /// The end of one try.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,20 +77,6 @@ pub(super) struct Detail {
     pub(super) value: Vec<u8>,
 }
 
-/// A receiver's text, fit for a line of the log.
-pub(super) fn readable(text: &str) -> String {
-    let mut line: String = text
-        .trim()
-        .chars()
-        .take(MAX_TEXT)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.trim().chars().nth(MAX_TEXT).is_some() {
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
@@ -126,11 +111,5 @@ mod tests {
         assert_eq!(Answer::success(&partial(-1, "")), accepted(0, None));
         let garbage = Answer::success(b"<html>no");
         assert!(matches!(garbage, Answer::Refused { .. }), "{garbage:?}");
-    }
-
-    #[test]
-    fn foreign_text_is_cut_and_cleaned() {
-        assert_eq!(readable(" a\u{1b}[31m\nb "), "a [31m b");
-        assert_eq!(readable(&"x".repeat(500)).chars().count(), MAX_TEXT + 1);
     }
 }

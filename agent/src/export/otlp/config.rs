@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
-use super::header::Headers;
 use super::resource::Origin;
-use super::tls;
+use crate::client::header::Headers;
+use crate::client::tls::{self, Files};
 
 /// Export of metrics by OTLP. Off unless `endpoint` is set.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -134,7 +134,18 @@ impl Settings {
             config.queue_bytes > 0,
             "otlp.queue_bytes is 0: at least one request must fit"
         );
-        let tls = endpoint.tls.then(|| tls::client(config)).transpose()?;
+        let files = Files {
+            section: "otlp",
+            ca_file: &config.ca_file,
+            cert_file: &config.cert_file,
+            key_file: &config.key_file,
+        };
+        let protocol: &[u8] = match config.protocol {
+            Protocol::Grpc => b"h2",
+            Protocol::Http => b"http/1.1",
+        };
+        let tls = endpoint.address.tls.then(|| tls::client(files, protocol));
+        let tls = tls.transpose()?;
         Ok(Self {
             interval: seconds("interval_seconds", config.interval_seconds, 0.1)?,
             gzip: config.gzip,
@@ -148,7 +159,7 @@ impl Settings {
             drain: seconds("drain_seconds", config.drain_seconds, 0.0)?,
             queue_requests: config.queue_requests,
             queue_bytes: config.queue_bytes,
-            headers: Headers::new(&config.headers_file, &config.headers_env)?,
+            headers: Headers::new("otlp", &config.headers_file, &config.headers_env)?,
             tls,
             origin: Origin::new(&config.resource)?,
             endpoint,

@@ -7,7 +7,6 @@
 
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -19,15 +18,14 @@ use hyper::header::{
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::answer::Answer;
 use super::config::{Protocol, Settings};
 use super::{grpc, http};
+use crate::client::stream;
+use crate::client::text::chain;
 
 /// Most bytes of an answer, as the specification recommends.
 const MAX_ANSWER: usize = 4 << 20;
@@ -47,20 +45,8 @@ impl Connection {
     /// Connects. The error says what failed, without the address.
     pub(super) async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let endpoint = &settings.endpoint;
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
-            .await
-            .context("cannot connect")?;
-        stream
-            .set_nodelay(true)
-            .context("cannot set up the socket")?;
-        let Some(tls) = &settings.tls else {
-            return Self::handshake(endpoint.protocol, stream).await;
-        };
-        let name = ServerName::try_from(endpoint.host.clone()).context("not a name for TLS")?;
-        let stream = TlsConnector::from(tls.clone())
-            .connect(name, stream)
-            .await
-            .context("TLS failed")?;
+        let (host, port) = (&endpoint.address.host, endpoint.address.port);
+        let stream = stream::open(host, port, settings.tls.as_ref()).await?;
         Self::handshake(endpoint.protocol, stream).await
     }
 
@@ -144,7 +130,10 @@ fn request(
     );
     match endpoint.protocol {
         Protocol::Http => {
-            own.insert(HOST, HeaderValue::from_str(endpoint.authority.as_str())?);
+            own.insert(
+                HOST,
+                HeaderValue::from_str(endpoint.address.authority.as_str())?,
+            );
             own.insert(CONTENT_TYPE, HeaderValue::from_static(http::PROTOBUF));
             own.insert(ACCEPT, HeaderValue::from_static(http::PROTOBUF));
             if settings.gzip {
@@ -196,15 +185,4 @@ fn judge_cut(
         return Answer::Refused { cause };
     }
     Answer::no_answer(format!("the answer ended early: {}", chain(error)))
-}
-
-/// hyper's errors keep what matters in their sources.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::config::Protocol;
+use crate::client::address::Address;
 
 /// The path of the metrics service by the OTLP specification, for HTTP.
 const HTTP_PATH: &str = "/v1/metrics";
@@ -17,67 +18,35 @@ const GRPC_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsServic
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     pub(super) protocol: Protocol,
-    pub(super) tls: bool,
-    /// Name or address to connect to, without the brackets of IPv6.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) address: Address,
     /// What a request is addressed to.
     pub(super) uri: Uri,
-    /// `host:port`, for the Host header.
-    pub(super) authority: Authority,
 }
 
 impl Endpoint {
     pub(super) fn parse(text: &str, protocol: Protocol) -> anyhow::Result<Self> {
-        let shape = "give http://host:port or https://host:port";
-        // The address is logged, so it must not hold a secret.
-        ensure!(
-            !text.contains('@'),
-            "credentials do not belong in the address: put them in otlp.headers_file"
-        );
-        let uri: Uri = text.parse().with_context(|| format!("{text}: {shape}"))?;
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => bail!("{text}: {shape}"),
+        let port = match protocol {
+            Protocol::Grpc => 4317,
+            Protocol::Http => 4318,
         };
-        let authority = uri
-            .authority()
-            .with_context(|| format!("{text}: no host: {shape}"))?;
-        let path = path(uri.path_and_query(), protocol).with_context(|| text.to_owned())?;
-        let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some(port) if !port.is_empty() => port
-                .trim_start_matches(':')
-                .parse()
-                .with_context(|| format!("{text}: not a port"))?,
-            _ => match protocol {
-                Protocol::Grpc => 4317,
-                Protocol::Http => 4318,
-            },
+        let address = Address::parse(text, "otlp.headers_file", |_| port)?;
+        let path = path(address.path.as_ref(), protocol).with_context(|| text.to_owned())?;
+        let scheme = if address.tls {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
         };
-        let authority: Authority = format!("{}:{port}", authority.host()).parse()?;
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        ensure!(!host.is_empty(), "{text}: no host: {shape}");
-        let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         Ok(Self {
             protocol,
-            tls,
-            host,
-            port,
-            uri: target(protocol, scheme, authority.clone(), path)?,
-            authority,
+            uri: target(protocol, scheme, address.authority.clone(), path)?,
+            address,
         })
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority)
+        self.address.fmt(f)
     }
 }
 
@@ -114,13 +83,19 @@ mod tests {
     #[test]
     fn ports_and_paths_have_the_defaults_of_the_protocol() {
         let grpc = Endpoint::parse("http://collector", Protocol::Grpc).unwrap();
-        assert_eq!((grpc.host.as_str(), grpc.port), ("collector", 4317));
+        assert_eq!(
+            (grpc.address.host.as_str(), grpc.address.port),
+            ("collector", 4317)
+        );
         assert_eq!(
             grpc.uri.to_string(),
             format!("http://collector:4317{GRPC_PATH}")
         );
         let http = Endpoint::parse("https://[::1]/", Protocol::Http).unwrap();
-        assert_eq!((http.host.as_str(), http.port), ("::1", 4318));
+        assert_eq!(
+            (http.address.host.as_str(), http.address.port),
+            ("::1", 4318)
+        );
         assert_eq!(http.uri.to_string(), "/v1/metrics");
         assert_eq!(http.to_string(), "https://[::1]:4318");
         let own = Endpoint::parse("http://h:1/a/b?c=d", Protocol::Http).unwrap();

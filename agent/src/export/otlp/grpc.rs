@@ -9,7 +9,8 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use prost::Message;
 
-use super::answer::{Answer, Detail, Status, readable};
+use super::answer::{Answer, Detail, Status};
+use crate::client::text::readable;
 
 /// What the body is, in requests and answers.
 pub(super) const PROTOBUF: &str = "application/grpc+proto";

@@ -1,12 +1,13 @@
 //! OTLP over HTTP: the answer's meaning, by the specification's table of status codes.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{StatusCode, header::LOCATION};
 use prost::Message as _;
 
-use super::answer::{Answer, Status, readable};
+use super::answer::{Answer, Status};
+use crate::client::text::{readable, retry_after};
 
 /// What the body is, in requests and answers.
 pub(super) const PROTOBUF: &str = "application/x-protobuf";
@@ -65,18 +66,10 @@ fn cause(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
     }
 }
 
-/// Seconds or a date.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::Args;
 use super::server::Server;
 use crate::game::proto::watch_assignments_response::Update;
-use crate::game::proto::{ActivateTicketsRequest, Assignment, CreateTicketRequest, WatchAssignmentsRequest};
+use crate::game::proto::{
+    ActivateTicketsRequest, Assignment, CreateTicketRequest, WatchAssignmentsRequest,
+};
 
 mod bot;
 
@@ -39,12 +41,18 @@ const METRICS: [&str; 8] = [
 /// Fills the arenas, lets them run, and reads the figures of the steady part.
 pub(super) async fn measure(server: &Server, args: &Args) -> Result<Value> {
     let players = args.arenas * args.arena_players;
-    let assignments = time::timeout(ASSIGNING, assign(server, players)).await.context("not all bots got a match")??;
+    let assignments = time::timeout(ASSIGNING, assign(server, players))
+        .await
+        .context("not all bots got a match")??;
     let stop = CancellationToken::new();
     let counting = Arc::new(AtomicU64::new(0));
     let mut bots = JoinSet::new();
     for (number, assignment) in (0_u64..).zip(assignments) {
-        let behaviour = bot::Behaviour { seed: args.seed ^ number, counting: Arc::clone(&counting), stop: stop.clone() };
+        let behaviour = bot::Behaviour {
+            seed: args.seed ^ number,
+            counting: Arc::clone(&counting),
+            stop: stop.clone(),
+        };
         bots.spawn(bot::play(assignment, behaviour));
     }
     time::sleep(WARM_UP).await;
@@ -54,13 +62,19 @@ pub(super) async fn measure(server: &Server, args: &Args) -> Result<Value> {
     time::sleep(Duration::from_secs(args.arena_seconds)).await;
     counting.store(0, Ordering::Relaxed);
     let after = server.sum(&bases, &METRICS).await?;
-    let running = server.sum(&bases, &["arena_matches", "arena_players"]).await?;
+    let running = server
+        .sum(&bases, &["arena_matches", "arena_players"])
+        .await?;
     stop.cancel();
     let mut seen = bot::Seen::new()?;
     while let Some(bot) = bots.join_next().await {
         seen.add(bot.context("a bot panicked")??)?;
     }
-    let delta: Vec<f64> = before.iter().zip(after).map(|(before, after)| after - before).collect();
+    let delta: Vec<f64> = before
+        .iter()
+        .zip(after)
+        .map(|(before, after)| after - before)
+        .collect();
     ensure!(delta[0] > 0.0, "no ticks were counted");
     Ok(figures(args, &delta, &running, &seen))
 }
@@ -100,16 +114,27 @@ async fn assign(server: &Server, players: u32) -> Result<Vec<Assignment>> {
     let mut assignments = Vec::with_capacity(players as usize);
     let mut ticket_ids = Vec::new();
     for number in 0..players {
-        let request = CreateTicketRequest { player_id: format!("bot-{number}"), ttl_ms: 60_000, ..Default::default() };
+        let request = CreateTicketRequest {
+            player_id: format!("bot-{number}"),
+            ttl_ms: 60_000,
+            ..Default::default()
+        };
         ticket_ids.push(client.create_ticket(request).await?.into_inner().ticket_id);
     }
     let mut watches = Vec::new();
     for ids in ticket_ids.chunks(1_000) {
-        let watch = WatchAssignmentsRequest { ticket_ids: ids.to_vec(), until_match_ends: false };
+        let watch = WatchAssignmentsRequest {
+            ticket_ids: ids.to_vec(),
+            until_match_ends: false,
+        };
         watches.push(client.watch_assignments(watch).await?.into_inner());
     }
     for ids in ticket_ids.chunks(1_000) {
-        client.activate_tickets(ActivateTicketsRequest { ticket_ids: ids.to_vec() }).await?;
+        client
+            .activate_tickets(ActivateTicketsRequest {
+                ticket_ids: ids.to_vec(),
+            })
+            .await?;
     }
     for mut updates in watches {
         while let Some(update) = updates.next().await {
@@ -118,6 +143,10 @@ async fn assign(server: &Server, players: u32) -> Result<Vec<Assignment>> {
             }
         }
     }
-    ensure!(assignments.len() == players as usize, "{} of {players} bots got a match", assignments.len());
+    ensure!(
+        assignments.len() == players as usize,
+        "{} of {players} bots got a match",
+        assignments.len()
+    );
     Ok(assignments)
 }

@@ -19,7 +19,9 @@ use super::server::Server;
 use super::{Args, CYCLE_MS};
 use crate::game::proto::matchmaker_client::MatchmakerClient;
 use crate::game::proto::watch_assignments_response::Update;
-use crate::game::proto::{ActivateTicketsRequest, CreateTicketRequest, SearchFields, WatchAssignmentsRequest};
+use crate::game::proto::{
+    ActivateTicketsRequest, CreateTicketRequest, SearchFields, WatchAssignmentsRequest,
+};
 
 /// Tickets are due in groups this far apart: one activation and one watch for each group.
 const GROUP: Duration = Duration::from_millis(10);
@@ -49,7 +51,8 @@ pub(super) async fn measure(server: &Server, args: &Args, players: Vec<String>) 
     let mut random = Pcg64Mcg::seed_from_u64(args.seed);
     let open = Arc::new(Semaphore::new(GROUPS_OPEN));
     let mut groups: JoinSet<Outcome> = JoinSet::new();
-    let groups_total = args.ticket_seconds * (Duration::from_secs(1).as_millis() / GROUP.as_millis()) as u64;
+    let groups_total =
+        args.ticket_seconds * (Duration::from_secs(1).as_millis() / GROUP.as_millis()) as u64;
     let (mut next, mut owed, mut created, mut not_sent) = (0_usize, 0.0_f64, 0_u64, 0_u64);
     let began = time::Instant::now();
     for number in 0..groups_total {
@@ -88,14 +91,27 @@ pub(super) async fn measure(server: &Server, args: &Args, players: Vec<String>) 
     figures(args, &all, began.into_std(), created, not_sent)
 }
 
-fn figures(args: &Args, all: &Outcome, began: Instant, created: u64, not_sent: u64) -> Result<Value> {
+fn figures(
+    args: &Args,
+    all: &Outcome,
+    began: Instant,
+    created: u64,
+    not_sent: u64,
+) -> Result<Value> {
     let mut histogram = Histogram::<u64>::new(3)?;
     for latency in &all.latencies {
         histogram.record(latency.as_micros() as u64)?;
     }
     // Without the first and the last second, in which the rate is not steady.
-    let (from, to) = (began + Duration::from_secs(1), began + Duration::from_secs(args.ticket_seconds));
-    let steady = all.assigned_at.iter().filter(|at| (from..to).contains(*at)).count();
+    let (from, to) = (
+        began + Duration::from_secs(1),
+        began + Duration::from_secs(args.ticket_seconds),
+    );
+    let steady = all
+        .assigned_at
+        .iter()
+        .filter(|at| (from..to).contains(*at))
+        .count();
     let quantile = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     Ok(json!({
         "offered_per_second": args.tickets_per_second,
@@ -118,11 +134,17 @@ fn figures(args: &Args, all: &Outcome, began: Instant, created: u64, not_sent: u
 }
 
 fn request(player: &str, region: u32) -> CreateTicketRequest {
-    let strings = [("mode", "bench".to_owned()), ("region", format!("region-{region}"))];
+    let strings = [
+        ("mode", "bench".to_owned()),
+        ("region", format!("region-{region}")),
+    ];
     CreateTicketRequest {
         player_id: player.to_owned(),
         search_fields: Some(SearchFields {
-            string_args: strings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            string_args: strings
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             ..SearchFields::default()
         }),
         ttl_ms: TTL.as_millis() as u32,
@@ -131,7 +153,11 @@ fn request(player: &str, region: u32) -> CreateTicketRequest {
 }
 
 /// A group of tickets: created side by side, activated and watched together.
-async fn follow(mut client: MatchmakerClient<Channel>, requests: Vec<CreateTicketRequest>, due: Instant) -> Outcome {
+async fn follow(
+    mut client: MatchmakerClient<Channel>,
+    requests: Vec<CreateTicketRequest>,
+    due: Instant,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut creating = JoinSet::new();
     for request in requests {
@@ -146,8 +172,15 @@ async fn follow(mut client: MatchmakerClient<Channel>, requests: Vec<CreateTicke
         }
     }
     let count = ticket_ids.len() as u64;
-    let activated = client.activate_tickets(ActivateTicketsRequest { ticket_ids: ticket_ids.clone() }).await;
-    let watch = WatchAssignmentsRequest { ticket_ids, until_match_ends: false };
+    let activated = client
+        .activate_tickets(ActivateTicketsRequest {
+            ticket_ids: ticket_ids.clone(),
+        })
+        .await;
+    let watch = WatchAssignmentsRequest {
+        ticket_ids,
+        until_match_ends: false,
+    };
     let (Ok(_), Ok(updates)) = (activated, client.watch_assignments(watch).await) else {
         outcome.failed += count;
         return outcome;

@@ -215,8 +215,13 @@ fn what_is_said_while_redis_is_dead_arrives_once_when_it_is_back() {
     assert_eq!(running.metric("chat_storage_queue"), 200);
     // A room that is not in memory cannot be opened without its log, and says so.
     assert_eq!(running.http("GET", "/rooms/other", "").0, 503);
+    assert_eq!(running.http("GET", "/healthz", "").0, 503);
     server.up();
     assert_eq!(ann.texts(200), during);
+    let deadline = Instant::now() + PATIENCE;
+    while running.http("GET", "/healthz", "").0 != 200 {
+        assert!(Instant::now() < deadline, "the log stays unwell");
+    }
     assert_eq!(running.metric("chat_storage_lost_total"), 0);
     assert_eq!(server.ask::<u64>(&["XLEN", "chat:{one}:log"]), 201);
 }

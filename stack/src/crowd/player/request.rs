@@ -17,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) url: Url,
     pub(crate) range: Option<Range>,
     pub(crate) want: Want,
+    /// Longest wait for the first and for the last byte.
+    pub(crate) within: (Duration, Duration),
 }
 
 /// Which part of the body the player wants.
@@ -29,17 +31,13 @@ pub(crate) enum Want {
 }
 
 impl Want {
-    /// Longest wait for the first byte (hls.js: `maxTimeToFirstByteMs`).
-    pub(crate) fn first_byte_within(self) -> Duration {
-        Duration::from_secs(10)
-    }
-
-    /// Longest wait for the last byte (hls.js: `maxLoadTimeMs`).
-    pub(crate) fn all_within(self) -> Duration {
-        match self {
+    /// hls.js's `maxTimeToFirstByteMs` and `maxLoadTimeMs`.
+    pub(crate) fn within(self) -> (Duration, Duration) {
+        let whole = match self {
             Self::Text => Duration::from_secs(20),
             Self::Size => Duration::from_secs(120),
-        }
+        };
+        (Duration::from_secs(10), whole)
     }
 }
 

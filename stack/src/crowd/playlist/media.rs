@@ -20,8 +20,6 @@ pub(crate) struct Media {
     pub(crate) segments: Vec<Segment>,
     /// Parts of the segment that is still being made.
     pub(crate) open_parts: Vec<Part>,
-    /// Part that is announced but not there yet.
-    pub(crate) hint: Option<Resource>,
     /// Nothing will be added: recorded, or the stream has ended.
     pub(crate) ended: bool,
     /// Whether the server holds requests until what they ask for exists.
@@ -30,8 +28,6 @@ pub(crate) struct Media {
     pub(crate) can_skip_until_s: Option<f64>,
     pub(crate) hold_back_s: Option<f64>,
     pub(crate) part_hold_back_s: Option<f64>,
-    /// Where the other rungs are.
-    pub(crate) reports: Vec<Report>,
 }
 
 /// A complete segment.
@@ -56,14 +52,6 @@ pub(crate) struct Part {
 
 /// Initialization section.
 pub(crate) type Map = Arc<Resource>;
-
-/// EXT-X-RENDITION-REPORT: the newest segment and part of another rendition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) uri: Arc<str>,
-    pub(crate) last_segment: Option<u64>,
-    pub(crate) last_part: Option<u64>,
-}
 
 impl Media {
     pub(crate) fn parse(text: &str) -> Result<Self, Unusable> {
@@ -114,11 +102,15 @@ impl Reader {
             }
             "#EXT-X-MEDIA-SEQUENCE" => media.first = value.trim().parse().unwrap_or(0),
             "#EXT-X-ENDLIST" => media.ended = true,
-            "#EXT-X-PART-INF" => media.part_target_s = Attributes::new(value).seconds("PART-TARGET"),
+            "#EXT-X-PART-INF" => {
+                media.part_target_s = Attributes::new(value).seconds("PART-TARGET")
+            }
             "#EXT-X-SERVER-CONTROL" => self.server_control(Attributes::new(value)),
-            "#EXT-X-SKIP" => media.skipped = Attributes::new(value).number("SKIPPED-SEGMENTS").unwrap_or(0),
-            "#EXT-X-PRELOAD-HINT" => self.hint(Attributes::new(value)),
-            "#EXT-X-RENDITION-REPORT" => self.report(Attributes::new(value)),
+            "#EXT-X-SKIP" => {
+                media.skipped = Attributes::new(value)
+                    .number("SKIPPED-SEGMENTS")
+                    .unwrap_or(0)
+            }
             _ => {}
         }
     }
@@ -128,9 +120,14 @@ impl Reader {
         self.previous_range = range;
         self.previous_part_range = None;
         let parts = std::mem::take(&mut self.media.open_parts);
-        let Some(duration_s) = self.duration_s.take() else { return };
+        let Some(duration_s) = self.duration_s.take() else {
+            return;
+        };
         self.media.segments.push(Segment {
-            resource: Resource { uri: uri.into(), range },
+            resource: Resource {
+                uri: uri.into(),
+                range,
+            },
             duration_s,
             date_s: self.date_s.take(),
             map: self.map.clone(),
@@ -139,14 +136,19 @@ impl Reader {
     }
 
     fn part(&mut self, list: Attributes<'_>) {
-        let (Some(resource), Some(duration_s)) =
-            (list.resource(self.previous_part_range), list.seconds("DURATION"))
-        else {
+        let (Some(resource), Some(duration_s)) = (
+            list.resource(self.previous_part_range),
+            list.seconds("DURATION"),
+        ) else {
             return;
         };
         self.previous_part_range = resource.range;
         let independent = list.is_yes("INDEPENDENT");
-        self.media.open_parts.push(Part { resource, duration_s, independent });
+        self.media.open_parts.push(Part {
+            resource,
+            duration_s,
+            independent,
+        });
     }
 
     fn server_control(&mut self, list: Attributes<'_>) {
@@ -154,20 +156,6 @@ impl Reader {
         self.media.can_skip_until_s = list.seconds("CAN-SKIP-UNTIL");
         self.media.hold_back_s = list.seconds("HOLD-BACK");
         self.media.part_hold_back_s = list.seconds("PART-HOLD-BACK");
-    }
-
-    fn hint(&mut self, list: Attributes<'_>) {
-        if list.get("TYPE") == Some("PART") {
-            self.media.hint = list.get("URI").map(|uri| Resource { uri: uri.into(), range: None });
-        }
-    }
-
-    fn report(&mut self, list: Attributes<'_>) {
-        self.media.reports.extend(list.get("URI").map(|uri| Report {
-            uri: uri.into(),
-            last_segment: list.number("LAST-MSN"),
-            last_part: list.number("LAST-PART"),
-        }));
     }
 
     fn finish(self) -> Result<Media, Unusable> {
@@ -188,7 +176,10 @@ impl Reader {
 /// ISO 8601 as encoders write it, with or without a colon in the offset.
 fn parse_date(text: &str) -> Option<f64> {
     let date = DateTime::parse_from_str(text.trim(), "%Y-%m-%dT%H:%M:%S%.f%#z").ok()?;
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of this millennium fit 53 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds of this millennium fit 53 bits"
+    )]
     Some(date.timestamp_micros() as f64 / 1e6)
 }
 
@@ -223,14 +214,21 @@ f267.mp4
         let media = Media::parse(LOW_LATENCY).unwrap();
         assert!(media.can_block && !media.ended);
         assert_eq!((media.target_s, media.part_target_s), (2.0, Some(0.2)));
-        assert_eq!((media.part_hold_back_s, media.can_skip_until_s), (Some(0.6), Some(12.0)));
+        assert_eq!(
+            (media.part_hold_back_s, media.can_skip_until_s),
+            (Some(0.6), Some(12.0))
+        );
         assert_eq!((media.first, media.open()), (266, 268));
         assert_eq!(media.segments[0].date_s, Some(1_771_035_216.106));
         assert_eq!(media.segments[1].parts.len(), 2);
         assert!(media.segments[1].map.is_some());
-        assert_eq!(media.open_parts[1].resource.range, Some(Range { length: 50, offset: 100 }));
-        assert_eq!(media.hint.unwrap().uri.as_ref(), "f268.2.mp4");
-        assert_eq!(media.reports[0].last_segment, Some(268));
+        assert_eq!(
+            media.open_parts[1].resource.range,
+            Some(Range {
+                length: 50,
+                offset: 100
+            })
+        );
     }
 
     #[test]

@@ -26,8 +26,12 @@ pub(super) async fn run() -> Result<ExitCode> {
     // Ctrl-C reaches the whole process group, and when to stop is for `game` to say.
     let _ignored = signal(SignalKind::interrupt()).context("SIGINT")?;
     let terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let by_hand = "--managed is for `weir-stack game`, which has pipes to the arena; by hand leave it out";
-    let stdin = std::io::stdin().as_fd().try_clone_to_owned().context("standard input")?;
+    let by_hand =
+        "--managed is for `weir-stack game`, which has pipes to the arena; by hand leave it out";
+    let stdin = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("standard input")?;
     let stdin = pipe::Receiver::from_owned_fd(stdin).context(by_hand)?;
     let mut orders: Orders = FramedRead::new(stdin, LinesCodec::new_with_max_length(MAX_LINE));
     let first = orders.next().await.context(by_hand)?;
@@ -37,7 +41,10 @@ pub(super) async fn run() -> Result<ExitCode> {
     let beat = ms(setup.beat_ms);
     let (running, reports) = Running::start(setup).await?;
     daemon::ready("arena", &[("arena", running.address.to_string())]);
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned().context("standard output")?;
+    let stdout = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("standard output")?;
     let stdout = pipe::Sender::from_owned_fd(stdout).context(by_hand)?;
     let writing = tokio::spawn(write_reports(stdout, reports));
     obey(&mut orders, terminate, &running, beat).await;
@@ -47,7 +54,12 @@ pub(super) async fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn obey(orders: &mut Orders, mut terminate: Signal, running: &Running, beat: std::time::Duration) {
+async fn obey(
+    orders: &mut Orders,
+    mut terminate: Signal,
+    running: &Running,
+    beat: std::time::Duration,
+) {
     let mut beats = time::interval(beat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut rounds = 0;
@@ -78,7 +90,11 @@ async fn follow(order: Order, running: &Running) {
     match order {
         Order::Open { id, name, tokens } => {
             let opened = running.open(id, name, tokens);
-            let report = if opened { Report::Opened { id } } else { Report::Refused { id } };
+            let report = if opened {
+                Report::Opened { id }
+            } else {
+                Report::Refused { id }
+            };
             _ = running.reports.send(report).await;
         }
         Order::Close { id } => {

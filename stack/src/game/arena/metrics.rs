@@ -117,7 +117,11 @@ impl Metrics {
         arena.register_with_unit("tick_late", help, Unit::Seconds, self.tick_late.clone());
         let help = "Ticks that ended after the next one's deadline, started late or not";
         arena.register("tick_overruns", help, self.overruns.clone());
-        arena.register("ticks_missed", "Ticks left out after an overrun", self.ticks_missed.clone());
+        arena.register(
+            "ticks_missed",
+            "Ticks left out after an overrun",
+            self.ticks_missed.clone(),
+        );
         let help = "Reports that found no room; beats make up for them";
         arena.register("reports_dropped", help, self.reports_dropped.clone());
     }
@@ -125,16 +129,33 @@ impl Metrics {
     fn register_players(&self, arena: &mut Registry) {
         arena.register("players", "Players connected", self.players.clone());
         arena.register("inputs", "Intents taken in", self.inputs.clone());
-        arena.register("inputs_repeated", "Intents skipped because they had been seen", self.inputs_repeated.clone());
+        arena.register(
+            "inputs_repeated",
+            "Intents skipped because they had been seen",
+            self.inputs_repeated.clone(),
+        );
         arena.register("snapshots", "Snapshots sent", self.snapshots.clone());
-        arena.register_with_unit("snapshot", "Size of snapshots sent", Unit::Bytes, self.snapshot_bytes.clone());
-        arena.register("snapshots_whole", "Snapshots sent without a base", self.snapshots_whole.clone());
+        arena.register_with_unit(
+            "snapshot",
+            "Size of snapshots sent",
+            Unit::Bytes,
+            self.snapshot_bytes.clone(),
+        );
+        arena.register(
+            "snapshots_whole",
+            "Snapshots sent without a base",
+            self.snapshots_whole.clone(),
+        );
         let help = "Ticks that slow players did not get";
         arena.register("snapshots_skipped", help, self.snapshots_skipped.clone());
         let help = "Time from sending a snapshot to its acknowledgement";
         arena.register_with_unit("round_trip", help, Unit::Seconds, self.round_trip.clone());
         let help = "WebSocket requests refused: malformed, or too many connections";
-        arena.register("connections_refused", help, self.connections_refused.clone());
+        arena.register(
+            "connections_refused",
+            help,
+            self.connections_refused.clone(),
+        );
         arena.register("partings", "Connections ended", self.partings.clone());
     }
 }

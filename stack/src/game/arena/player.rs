@@ -20,7 +20,9 @@ use super::metrics::{Metrics, Parting, Reason};
 use super::room::{Published, Room};
 use crate::game::config::ms;
 use crate::game::protocol::delta::{self, Snapshot};
-use crate::game::protocol::{BASE_TICKS, ClientMessage, MAX_CLIENT_MESSAGE, ServerMessage, VERSION};
+use crate::game::protocol::{
+    BASE_TICKS, ClientMessage, MAX_CLIENT_MESSAGE, ServerMessage, VERSION,
+};
 
 /// Messages a player may send in the time of a tick, on average.
 const MESSAGES_PER_TICK: u32 = 4;
@@ -36,11 +38,19 @@ pub(super) async fn play(arena: Arc<Arena>, upgraded: Upgraded) {
         .write_buffer_size(0)
         .max_message_size(Some(MAX_CLIENT_MESSAGE))
         .max_frame_size(Some(MAX_CLIENT_MESSAGE));
-    let mut socket = Socket::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let mut socket =
+        Socket::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let reason = serve(&arena, &mut socket).await;
-    arena.metrics.partings.get_or_create(&Parting { reason }).inc();
+    arena
+        .metrics
+        .partings
+        .get_or_create(&Parting { reason })
+        .inc();
     if let Some(code) = reason.close_code() {
-        let frame = CloseFrame { code: code.into(), reason: format!("{reason:?}").into() };
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: format!("{reason:?}").into(),
+        };
         // Reading on until the peer's answer, so that the kernel does not reset what it has not read.
         let closing = async {
             socket.close(Some(frame)).await?;
@@ -57,15 +67,27 @@ async fn serve(arena: &Arena, socket: &mut Socket) -> Reason {
         () = arena.stop.cancelled() => return Reason::Stopping,
     };
     let token = match hello {
-        Ok(Ok(ClientMessage::Hello { version: VERSION, token })) => token,
+        Ok(Ok(ClientMessage::Hello {
+            version: VERSION,
+            token,
+        })) => token,
         Ok(Ok(_)) => return Reason::Malformed,
         Ok(Err(reason)) => return reason,
         Err(_) => return Reason::NoHello,
     };
-    let Some((room, slot)) = arena.seats.find(&token) else { return Reason::BadToken };
-    let Some(connection) = room.join(slot) else { return Reason::BadToken };
+    let Some((room, slot)) = arena.seats.find(&token) else {
+        return Reason::BadToken;
+    };
+    let Some(connection) = room.join(slot) else {
+        return Reason::BadToken;
+    };
     arena.metrics.players.inc();
-    let player = Player { arena, room: &room, slot, acked: Mutex::default() };
+    let player = Player {
+        arena,
+        room: &room,
+        slot,
+        acked: Mutex::default(),
+    };
     let (mut sink, mut stream) = socket.split();
     let reason = tokio::select! {
         // In this order, so that a match's end is said before the match is forgotten.
@@ -87,12 +109,16 @@ where
 {
     loop {
         return match stream.next().await {
-            Some(Ok(Message::Binary(bytes))) => ClientMessage::decode(&bytes).map_err(|_| Reason::Malformed),
+            Some(Ok(Message::Binary(bytes))) => {
+                ClientMessage::decode(&bytes).map_err(|_| Reason::Malformed)
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
             Some(Ok(Message::Text(_) | Message::Frame(_))) => Err(Reason::Malformed),
             Some(Ok(Message::Close(_))) | None => Err(Reason::Gone),
             Some(Err(Error::Capacity(_))) => Err(Reason::TooBig),
-            Some(Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt)) => Err(Reason::Malformed),
+            Some(Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt)) => {
+                Err(Reason::Malformed)
+            }
             Some(Err(_)) => Err(Reason::Gone),
         };
     }
@@ -125,7 +151,10 @@ impl Player<'_> {
                 ClientMessage::Input { ack, seq, intents } => {
                     let new = self.room.intend(self.slot, seq, &intents);
                     self.arena.metrics.inputs.inc_by(new as u64);
-                    self.arena.metrics.inputs_repeated.inc_by((intents.len() - new) as u64);
+                    self.arena
+                        .metrics
+                        .inputs_repeated
+                        .inc_by((intents.len() - new) as u64);
                     self.acknowledge(ack);
                 }
                 ClientMessage::Leave => return Reason::Left,
@@ -147,7 +176,8 @@ impl Player<'_> {
         let mut newest = self.room.newest.subscribe();
         let mut sent = Sent::default();
         let mut message = Vec::with_capacity(256);
-        self.welcome(newest.borrow().snapshot.tick).encode(&mut message);
+        self.welcome(newest.borrow().snapshot.tick)
+            .encode(&mut message);
         loop {
             if !message.is_empty() {
                 let bytes = bytes::Bytes::copy_from_slice(&message);
@@ -163,7 +193,10 @@ impl Player<'_> {
             let published = Arc::clone(&newest.borrow_and_update());
             message.clear();
             if let Some((reason, standings)) = &published.over {
-                let ended = ServerMessage::Ended { reason: *reason as u8, standings: standings.clone() };
+                let ended = ServerMessage::Ended {
+                    reason: *reason as u8,
+                    standings: standings.clone(),
+                };
                 ended.encode(&mut message);
                 _ = time::timeout(CLOSING, sink.send(Message::Binary(message.into()))).await;
                 return Reason::MatchOver;
@@ -212,17 +245,32 @@ struct Sent {
 
 impl Sent {
     /// Notes a snapshot as sent; returns the base for it, and how many ticks it skips.
-    fn push(&mut self, snapshot: Snapshot, acked: Option<(u32, Instant)>, metrics: &Metrics) -> (Option<Snapshot>, u64) {
+    fn push(
+        &mut self,
+        snapshot: Snapshot,
+        acked: Option<(u32, Instant)>,
+        metrics: &Metrics,
+    ) -> (Option<Snapshot>, u64) {
         if let Some((tick, at)) = acked {
-            while let Some((oldest, sent_at)) = self.open.pop_front_if(|(oldest, _)| oldest.tick <= tick) {
+            while let Some((oldest, sent_at)) =
+                self.open.pop_front_if(|(oldest, _)| oldest.tick <= tick)
+            {
                 if oldest.tick == tick {
-                    metrics.round_trip.observe(at.saturating_duration_since(sent_at).as_secs_f64());
+                    metrics
+                        .round_trip
+                        .observe(at.saturating_duration_since(sent_at).as_secs_f64());
                     self.base = Some(oldest);
                 }
             }
         }
-        self.base = self.base.filter(|base| snapshot.tick - base.tick <= BASE_TICKS as u32);
-        let skipped = if self.last_tick == 0 { 0 } else { snapshot.tick.saturating_sub(self.last_tick + 1) };
+        self.base = self
+            .base
+            .filter(|base| snapshot.tick - base.tick <= BASE_TICKS as u32);
+        let skipped = if self.last_tick == 0 {
+            0
+        } else {
+            snapshot.tick.saturating_sub(self.last_tick + 1)
+        };
         self.last_tick = snapshot.tick;
         if self.open.len() == BASE_TICKS {
             self.open.pop_front();
@@ -240,8 +288,14 @@ mod tests {
     use super::*;
 
     fn snapshot(tick: u32) -> Snapshot {
-        let mut snapshot = Snapshot { tick, ..Snapshot::default() };
-        snapshot.entities[0] = Some(delta::Entity { x: tick as u16, ..delta::Entity::default() });
+        let mut snapshot = Snapshot {
+            tick,
+            ..Snapshot::default()
+        };
+        snapshot.entities[0] = Some(delta::Entity {
+            x: tick as u16,
+            ..delta::Entity::default()
+        });
         snapshot
     }
 
@@ -279,7 +333,15 @@ mod tests {
         let metrics = Metrics::new(&mut Registry::default());
         let mut sent = Sent::default();
         assert_eq!(sent.push(snapshot(1), None, &metrics).0, None);
-        assert_eq!(sent.push(snapshot(2), Some((1, Instant::now())), &metrics).0, Some(snapshot(1)));
-        assert_eq!(sent.push(snapshot(66), Some((1, Instant::now())), &metrics).0, None);
+        assert_eq!(
+            sent.push(snapshot(2), Some((1, Instant::now())), &metrics)
+                .0,
+            Some(snapshot(1))
+        );
+        assert_eq!(
+            sent.push(snapshot(66), Some((1, Instant::now())), &metrics)
+                .0,
+            None
+        );
     }
 }

@@ -63,7 +63,13 @@ impl Room {
     pub(crate) fn new(id: MatchId, name: String, mut tokens: Vec<String>) -> Self {
         tokens.truncate(MAX_PLAYERS);
         let slots = tokens.iter().map(|_| Slot::default()).collect();
-        Self { id, name, tokens, slots: Mutex::new(slots), newest: watch::Sender::default() }
+        Self {
+            id,
+            name,
+            tokens,
+            slots: Mutex::new(slots),
+            newest: watch::Sender::default(),
+        }
     }
 
     /// Takes a slot, from an older connection if there is one. The token is cancelled when a newer
@@ -97,10 +103,14 @@ impl Room {
     /// a tick the newest movement counts and no button press is lost. Returns how many were new.
     pub(crate) fn intend(&self, slot: u8, seq: u32, intents: &[Intent]) -> usize {
         let mut slots = self.slots();
-        let Some(slot) = slots.get_mut(usize::from(slot)) else { return 0 };
+        let Some(slot) = slots.get_mut(usize::from(slot)) else {
+            return 0;
+        };
         let mut new = 0;
         for (offset, intent) in (0_u32..).zip(intents) {
-            let Some(seq) = seq.checked_add(offset) else { break };
+            let Some(seq) = seq.checked_add(offset) else {
+                break;
+            };
             if seq > slot.seq {
                 slot.seq = seq;
                 let buttons = slot.intent.buttons | intent.buttons;
@@ -119,7 +129,11 @@ impl Room {
         let mut presence = Presence::default();
         for (index, slot) in self.slots().iter_mut().enumerate() {
             let connected = slot.connection.is_some();
-            parts[index] = Part { intent: slot.intent, joined: slot.joined, connected };
+            parts[index] = Part {
+                intent: slot.intent,
+                joined: slot.joined,
+                connected,
+            };
             applied[index] = slot.seq;
             slot.intent.buttons = 0;
             presence.joined += usize::from(slot.joined);
@@ -150,7 +164,9 @@ impl Seats {
         let mut places = self.places();
         places.matches.insert(room.id);
         for (slot, token) in (0_u8..).zip(&room.tokens) {
-            places.by_token.insert(token.clone(), (Arc::clone(room), slot));
+            places
+                .by_token
+                .insert(token.clone(), (Arc::clone(room), slot));
         }
     }
 
@@ -191,12 +207,33 @@ mod tests {
     fn within_a_tick_the_newest_move_counts_and_no_press_is_lost() {
         let room = room();
         room.join(0).unwrap();
-        let press = Intent { move_x: 5, move_y: 0, buttons: BUTTON_TAG };
-        let walk = Intent { move_x: 9, move_y: 0, buttons: 0 };
+        let press = Intent {
+            move_x: 5,
+            move_y: 0,
+            buttons: BUTTON_TAG,
+        };
+        let walk = Intent {
+            move_x: 9,
+            move_y: 0,
+            buttons: 0,
+        };
         assert_eq!(room.intend(0, 1, &[press, walk]), 2);
         let (parts, applied, _) = room.take_parts();
-        assert_eq!((parts[0].intent, applied[0]), (Intent { buttons: BUTTON_TAG, ..walk }, 2));
-        assert_eq!(room.take_parts().0[0].intent, walk, "the press was used twice, or the walk ended");
+        assert_eq!(
+            (parts[0].intent, applied[0]),
+            (
+                Intent {
+                    buttons: BUTTON_TAG,
+                    ..walk
+                },
+                2
+            )
+        );
+        assert_eq!(
+            room.take_parts().0[0].intent,
+            walk,
+            "the press was used twice, or the walk ended"
+        );
     }
 
     #[test]
@@ -216,9 +253,23 @@ mod tests {
         let newer = room.join(0).unwrap();
         assert!(older.is_cancelled() && !newer.is_cancelled());
         room.part(0, &older, true);
-        assert_eq!(room.take_parts().2, Presence { joined: 1, connected: 1, left: 0 });
+        assert_eq!(
+            room.take_parts().2,
+            Presence {
+                joined: 1,
+                connected: 1,
+                left: 0
+            }
+        );
         room.part(0, &newer, true);
-        assert_eq!(room.take_parts().2, Presence { joined: 1, connected: 0, left: 1 });
+        assert_eq!(
+            room.take_parts().2,
+            Presence {
+                joined: 1,
+                connected: 0,
+                left: 1
+            }
+        );
         assert!(room.join(0).is_none(), "left for good means for good");
     }
 }

@@ -59,14 +59,25 @@ impl Ticker {
         alive: Arc<AtomicU64>,
     ) -> Self {
         let (running, deadlines) = (HashMap::new(), BinaryHeap::new());
-        Self { rules, seats, metrics, reports, alive, running, deadlines }
+        Self {
+            rules,
+            seats,
+            metrics,
+            reports,
+            alive,
+            running,
+            deadlines,
+        }
     }
 
     /// Runs until nobody can send commands any more; then all matches end.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         loop {
             self.alive.fetch_add(1, Ordering::Relaxed);
-            let due = self.deadlines.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
+            let due = self
+                .deadlines
+                .peek()
+                .map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
             match commands.recv_timeout(due.map_or(LOOK, |due| due.min(LOOK))) {
                 Ok(Command::Open(room)) => self.open(room),
                 Ok(Command::Close(id)) => self.end(id, EndReason::Stopped),
@@ -83,14 +94,24 @@ impl Ticker {
             }
         }
         let ids: Vec<MatchId> = self.running.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.end(id, EndReason::Stopped));
+        ids.into_iter()
+            .for_each(|id| self.end(id, EndReason::Stopped));
     }
 
     fn open(&mut self, room: Arc<Room>) {
         let now = Instant::now();
         let world = World::new(room.tokens.len(), self.rules.tick_hz);
         self.deadlines.push(Reverse((now + LOOK, room.id)));
-        self.running.insert(room.id, Running { room, world, opened: now, began: None, empty_since: None });
+        self.running.insert(
+            room.id,
+            Running {
+                room,
+                world,
+                opened: now,
+                began: None,
+                empty_since: None,
+            },
+        );
         self.metrics.matches.set(self.running.len() as i64);
     }
 
@@ -108,7 +129,11 @@ impl Ticker {
             return Some(due + LOOK);
         }
         match_.world.step(&parts);
-        let published = Published { snapshot: match_.world.snapshot(), applied, over: None };
+        let published = Published {
+            snapshot: match_.world.snapshot(),
+            applied,
+            over: None,
+        };
         match_.room.newest.send_replace(Arc::new(published));
         let done = Instant::now();
         self.metrics.tick_late.observe((now - due).as_secs_f64());
@@ -123,24 +148,44 @@ impl Ticker {
     }
 
     fn end(&mut self, id: MatchId, reason: EndReason) {
-        let Some(match_) = self.running.remove(&id) else { return };
+        let Some(match_) = self.running.remove(&id) else {
+            return;
+        };
         self.seats.close(&match_.room);
         self.metrics.matches.set(self.running.len() as i64);
-        let standings = if reason == EndReason::Finished { match_.world.standings() } else { Vec::new() };
-        let for_game = standings.iter().map(|one| (one.slot, u32::from(one.place), i32::from(one.score)));
-        let report = Report::Ended { id, reason, standings: for_game.collect() };
+        let standings = if reason == EndReason::Finished {
+            match_.world.standings()
+        } else {
+            Vec::new()
+        };
+        let for_game = standings
+            .iter()
+            .map(|one| (one.slot, u32::from(one.place), i32::from(one.score)));
+        let report = Report::Ended {
+            id,
+            reason,
+            standings: for_game.collect(),
+        };
         if self.reports.try_send(report).is_err() {
             self.metrics.reports_dropped.inc();
         }
         match_.room.newest.send_modify(|newest| {
-            *newest = Arc::new(Published { over: Some((reason, standings)), ..(**newest).clone() });
+            *newest = Arc::new(Published {
+                over: Some((reason, standings)),
+                ..(**newest).clone()
+            });
         });
     }
 }
 
 impl Running {
     /// Whether the match is over now, and why.
-    fn over(&mut self, now: Instant, presence: Presence, rules: &config::Room) -> Option<EndReason> {
+    fn over(
+        &mut self,
+        now: Instant,
+        presence: Presence,
+        rules: &config::Room,
+    ) -> Option<EndReason> {
         let waited = now - self.opened >= ms(rules.join_timeout_ms);
         if presence.joined == 0 {
             return waited.then_some(EndReason::NotJoined);
@@ -148,7 +193,10 @@ impl Running {
         if self.began.is_none() && (waited || presence.joined == self.room.tokens.len()) {
             self.began = Some(now);
         }
-        if self.began.is_some_and(|began| now - began >= ms(rules.match_ms)) {
+        if self
+            .began
+            .is_some_and(|began| now - began >= ms(rules.match_ms))
+        {
             return Some(EndReason::Finished);
         }
         if presence.left == self.room.tokens.len() {
@@ -168,21 +216,41 @@ mod tests {
     use super::*;
 
     fn running(tokens: usize) -> Running {
-        let room = Arc::new(Room::new(1, "m".to_owned(), (0..tokens).map(|token| token.to_string()).collect()));
+        let room = Arc::new(Room::new(
+            1,
+            "m".to_owned(),
+            (0..tokens).map(|token| token.to_string()).collect(),
+        ));
         let world = World::new(tokens, 30);
-        Running { room, world, opened: Instant::now(), began: None, empty_since: None }
+        Running {
+            room,
+            world,
+            opened: Instant::now(),
+            began: None,
+            empty_since: None,
+        }
     }
 
     fn presence(joined: usize, connected: usize, left: usize) -> Presence {
-        Presence { joined, connected, left }
+        Presence {
+            joined,
+            connected,
+            left,
+        }
     }
 
     #[test]
     fn a_match_that_nobody_joins_is_given_back() {
         let (mut match_, rules) = (running(2), config::Room::default());
         let opened = match_.opened;
-        assert_eq!(match_.over(opened + ms(9_999), presence(0, 0, 0), &rules), None);
-        assert_eq!(match_.over(opened + ms(10_000), presence(0, 0, 0), &rules), Some(EndReason::NotJoined));
+        assert_eq!(
+            match_.over(opened + ms(9_999), presence(0, 0, 0), &rules),
+            None
+        );
+        assert_eq!(
+            match_.over(opened + ms(10_000), presence(0, 0, 0), &rules),
+            Some(EndReason::NotJoined)
+        );
     }
 
     #[test]
@@ -190,24 +258,57 @@ mod tests {
         let rules = config::Room::default();
         let mut full = running(2);
         let opened = full.opened;
-        assert_eq!(full.over(opened + ms(3_000), presence(2, 2, 0), &rules), None);
-        assert_eq!(full.over(opened + ms(62_999), presence(2, 2, 0), &rules), None);
-        assert_eq!(full.over(opened + ms(63_000), presence(2, 2, 0), &rules), Some(EndReason::Finished));
+        assert_eq!(
+            full.over(opened + ms(3_000), presence(2, 2, 0), &rules),
+            None
+        );
+        assert_eq!(
+            full.over(opened + ms(62_999), presence(2, 2, 0), &rules),
+            None
+        );
+        assert_eq!(
+            full.over(opened + ms(63_000), presence(2, 2, 0), &rules),
+            Some(EndReason::Finished)
+        );
         let mut half = running(2);
         let opened = half.opened;
-        assert_eq!(half.over(opened + ms(10_000), presence(1, 1, 0), &rules), None);
-        assert_eq!(half.over(opened + ms(70_000), presence(1, 1, 0), &rules), Some(EndReason::Finished));
+        assert_eq!(
+            half.over(opened + ms(10_000), presence(1, 1, 0), &rules),
+            None
+        );
+        assert_eq!(
+            half.over(opened + ms(70_000), presence(1, 1, 0), &rules),
+            Some(EndReason::Finished)
+        );
     }
 
     #[test]
     fn an_empty_match_waits_for_players_to_come_back() {
         let (mut match_, rules) = (running(2), config::Room::default());
         let opened = match_.opened;
-        assert_eq!(match_.over(opened + ms(1_000), presence(2, 0, 0), &rules), None);
-        assert_eq!(match_.over(opened + ms(2_000), presence(2, 1, 0), &rules), None);
-        assert_eq!(match_.over(opened + ms(4_000), presence(2, 0, 0), &rules), None);
-        assert_eq!(match_.over(opened + ms(8_999), presence(2, 0, 0), &rules), None);
-        assert_eq!(match_.over(opened + ms(9_000), presence(2, 0, 0), &rules), Some(EndReason::Abandoned));
-        assert_eq!(running(2).over(Instant::now(), presence(2, 0, 2), &rules), Some(EndReason::Abandoned));
+        assert_eq!(
+            match_.over(opened + ms(1_000), presence(2, 0, 0), &rules),
+            None
+        );
+        assert_eq!(
+            match_.over(opened + ms(2_000), presence(2, 1, 0), &rules),
+            None
+        );
+        assert_eq!(
+            match_.over(opened + ms(4_000), presence(2, 0, 0), &rules),
+            None
+        );
+        assert_eq!(
+            match_.over(opened + ms(8_999), presence(2, 0, 0), &rules),
+            None
+        );
+        assert_eq!(
+            match_.over(opened + ms(9_000), presence(2, 0, 0), &rules),
+            Some(EndReason::Abandoned)
+        );
+        assert_eq!(
+            running(2).over(Instant::now(), presence(2, 0, 2), &rules),
+            Some(EndReason::Abandoned)
+        );
     }
 }

@@ -49,9 +49,22 @@ impl World {
         let players = players.min(MAX_PLAYERS);
         let player = |slot| {
             let (x, y) = start_of(slot, players);
-            Player { x, y, facing: 0, health: FULL_HEALTH, score: 0, ready: 0, joined: false, connected: false }
+            Player {
+                x,
+                y,
+                facing: 0,
+                health: FULL_HEALTH,
+                score: 0,
+                ready: 0,
+                joined: false,
+                connected: false,
+            }
         };
-        Self { tick: 0, tick_hz: i32::from(tick_hz), players: (0..players).map(player).collect() }
+        Self {
+            tick: 0,
+            tick_hz: i32::from(tick_hz),
+            players: (0..players).map(player).collect(),
+        }
     }
 
     /// One tick; parts by slot.
@@ -65,7 +78,10 @@ impl World {
             }
         }
         for slot in 0..self.players.len() {
-            if parts.get(slot).is_some_and(|part| part.connected && part.intent.buttons & BUTTON_TAG != 0) {
+            if parts
+                .get(slot)
+                .is_some_and(|part| part.connected && part.intent.buttons & BUTTON_TAG != 0)
+            {
                 self.tag(slot);
             }
         }
@@ -73,7 +89,10 @@ impl World {
 
     /// The world as players see it.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot { tick: self.tick, ..Snapshot::default() };
+        let mut snapshot = Snapshot {
+            tick: self.tick,
+            ..Snapshot::default()
+        };
         for (entity, player) in snapshot.entities.iter_mut().zip(&self.players) {
             *entity = player.joined.then_some(Entity {
                 x: player.x as u16,
@@ -91,9 +110,15 @@ impl World {
     pub(crate) fn standings(&self) -> Vec<Standing> {
         let joined = || self.players.iter().filter(|player| player.joined);
         let place = |score| 1 + joined().filter(|player| player.score > score).count() as u8;
-        let players = (0_u8..).zip(&self.players).filter(|(_, player)| player.joined);
+        let players = (0_u8..)
+            .zip(&self.players)
+            .filter(|(_, player)| player.joined);
         let mut standings: Vec<Standing> = players
-            .map(|(slot, player)| Standing { slot, place: place(player.score), score: player.score })
+            .map(|(slot, player)| Standing {
+                slot,
+                place: place(player.score),
+                score: player.score,
+            })
             .collect();
         standings.sort_by_key(|standing| (standing.place, standing.slot));
         standings
@@ -108,7 +133,9 @@ impl World {
         let distance = |player: &Player| (player.x - x).abs().max((player.y - y).abs());
         let others = self.players.iter().enumerate();
         let near = others
-            .filter(|(other, player)| *other != slot && player.connected && distance(player) <= REACH)
+            .filter(|(other, player)| {
+                *other != slot && player.connected && distance(player) <= REACH
+            })
             .min_by_key(|(other, player)| (distance(player), *other));
         let Some((other, _)) = near else { return };
         self.players[slot].ready = tick + self.tick_hz as u32 / 2;
@@ -166,7 +193,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn part(move_x: i8, move_y: i8, buttons: u8) -> Part {
-        Part { intent: Intent { move_x, move_y, buttons }, joined: true, connected: true }
+        Part {
+            intent: Intent {
+                move_x,
+                move_y,
+                buttons,
+            },
+            joined: true,
+            connected: true,
+        }
     }
 
     #[test]
@@ -190,8 +225,22 @@ mod tests {
             world.step(&[part(0, 0, BUTTON_TAG), part(0, 0, 0)]);
         }
         let standings = world.standings();
-        assert_eq!(standings[0], Standing { slot: 0, place: 1, score: 1 });
-        assert_eq!(standings[1], Standing { slot: 1, place: 2, score: -1 });
+        assert_eq!(
+            standings[0],
+            Standing {
+                slot: 0,
+                place: 1,
+                score: 1
+            }
+        );
+        assert_eq!(
+            standings[1],
+            Standing {
+                slot: 1,
+                place: 2,
+                score: -1
+            }
+        );
     }
 
     #[test]
@@ -199,7 +248,14 @@ mod tests {
         let mut world = World::new(3, 30);
         world.step(&[part(0, 0, 0), Part::default(), part(0, 0, 0)]);
         assert_eq!(world.snapshot().entities[1], None);
-        assert_eq!(world.standings().iter().map(|standing| (standing.slot, standing.place)).collect::<Vec<_>>(), [(0, 1), (2, 1)]);
+        assert_eq!(
+            world
+                .standings()
+                .iter()
+                .map(|standing| (standing.slot, standing.place))
+                .collect::<Vec<_>>(),
+            [(0, 1), (2, 1)]
+        );
     }
 
     proptest! {

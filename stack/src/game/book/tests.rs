@@ -6,10 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::game::matcher::Window;
-use crate::game::pool::Pool;
+use crate::game::pool::{Pool, Profile, RATING};
 
 fn book() -> Book {
-    Book::new(Tickets { max: 1_000, ttl_ms: 10_000, ended_keep_ms: 5_000, ..Tickets::default() })
+    Book::new(Tickets {
+        max: 1_000,
+        ttl_ms: 10_000,
+        ended_keep_ms: 5_000,
+        ..Tickets::default()
+    })
 }
 
 fn fields(rating: f64, region: &str) -> SearchFields {
@@ -26,12 +31,18 @@ fn profile(players: usize) -> Profile {
         players,
         pool: Pool::default(),
         split_by: "region".to_owned(),
-        window: Window { base: 100.0, per_second: 50.0, max: 0.0 },
+        window: Window {
+            base: 100.0,
+            per_second: 50.0,
+            max: 0.0,
+        },
     }
 }
 
 fn active(book: &mut Book, now_ms: u64, player: &str, rating: f64) -> TicketId {
-    let (id, ..) = book.create(now_ms, player.to_owned(), fields(rating, "eu"), 0, None).unwrap();
+    let (id, ..) = book
+        .create(now_ms, player.to_owned(), fields(rating, "eu"), 0, None)
+        .unwrap();
     book.activate(now_ms, id).unwrap();
     id
 }
@@ -40,27 +51,42 @@ fn active(book: &mut Book, now_ms: u64, player: &str, rating: f64) -> TicketId {
 fn only_active_tickets_are_matched() {
     let mut book = book();
     let ann = active(&mut book, 0, "ann", 1_500.0);
-    let (bob, ..) = book.create(0, "bob".to_owned(), fields(1_500.0, "eu"), 0, None).unwrap();
+    let (bob, ..) = book
+        .create(0, "bob".to_owned(), fields(1_500.0, "eu"), 0, None)
+        .unwrap();
     assert_eq!(book.propose(0, &profile(2), 9), []);
     book.activate(100, bob).unwrap();
     let proposals = book.propose(250, &profile(2), 9);
-    assert_eq!(proposals[0].members, [(ann, "ann".to_owned()), (bob, "bob".to_owned())]);
+    assert_eq!(
+        proposals[0].members,
+        [(ann, "ann".to_owned()), (bob, "bob".to_owned())]
+    );
     assert_eq!(proposals[0].waited_ms, [250, 150]);
-    assert_eq!(book.propose(500, &profile(2), 9), [], "frozen tickets were matched again");
+    assert_eq!(
+        book.propose(500, &profile(2), 9),
+        [],
+        "frozen tickets were matched again"
+    );
 }
 
 #[test]
 fn an_assignment_reaches_both_players_with_their_own_token() {
     let mut book = book();
-    let (ann, bob) = (active(&mut book, 0, "ann", 1_500.0), active(&mut book, 0, "bob", 1_510.0));
+    let (ann, bob) = (
+        active(&mut book, 0, "ann", 1_500.0),
+        active(&mut book, 0, "bob", 1_510.0),
+    );
     let proposal = book.propose(250, &profile(2), 9).remove(0);
     let mut out = Vec::new();
     let tokens = ["a".to_owned(), "b".to_owned()];
-    book.assign(300, proposal.id, "ws://x/", Some(&tokens), &mut out).unwrap();
+    book.assign(300, proposal.id, "ws://x/", Some(&tokens), &mut out)
+        .unwrap();
     let assigned: Vec<_> = out
         .iter()
         .map(|update| match update {
-            Update::Assigned(id, assignment) => (*id, assignment.token.as_str(), assignment.waited_ms),
+            Update::Assigned(id, assignment) => {
+                (*id, assignment.token.as_str(), assignment.waited_ms)
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -71,13 +97,26 @@ fn an_assignment_reaches_both_players_with_their_own_token() {
 
 #[test]
 fn a_proposal_without_a_server_is_released_and_matched_again() {
-    let mut book = Book::new(Tickets { ttl_ms: 200_000, release_timeout_ms: 1_000, ..Tickets::default() });
+    let mut book = Book::new(Tickets {
+        ttl_ms: 200_000,
+        release_timeout_ms: 1_000,
+        ..Tickets::default()
+    });
     active(&mut book, 0, "ann", 1_500.0);
     active(&mut book, 0, "bob", 1_510.0);
     let first = book.propose(0, &profile(2), 9).remove(0);
     let mut out = Vec::new();
-    assert_eq!(book.elapse(1_000, &mut out), Elapsed { released: 1, ..Elapsed::default() });
-    assert_eq!(book.assign(1_001, first.id, "late", None, &mut out), Err(Refused::Unknown));
+    assert_eq!(
+        book.elapse(1_000, &mut out),
+        Elapsed {
+            released: 1,
+            ..Elapsed::default()
+        }
+    );
+    assert_eq!(
+        book.assign(1_001, first.id, "late", None, &mut out),
+        Err(Refused::Unknown)
+    );
     let second = book.propose(1_250, &profile(2), 9).remove(0);
     assert_eq!(second.waited_ms, [1_250, 1_250], "waiting starts anew");
     assert_eq!(out, []);
@@ -93,14 +132,27 @@ fn a_released_ticket_that_is_overdue_expires_instead() {
     assert_eq!(book.propose(11_000, &profile(2), 9), []);
     let mut out = Vec::new();
     assert_eq!(book.elapse(11_000, &mut out).expired, 2);
-    assert_eq!(out, [Update::Gone(ann, GoneReason::Expired), Update::Gone(bob, GoneReason::Expired)]);
+    assert_eq!(
+        out,
+        [
+            Update::Gone(ann, GoneReason::Expired),
+            Update::Gone(bob, GoneReason::Expired)
+        ]
+    );
 }
 
 #[test]
 fn the_same_key_gives_the_same_ticket_while_it_lives() {
     let mut book = book();
     let create = |book: &mut Book, now_ms| {
-        book.create(now_ms, "ann".to_owned(), fields(0.0, "eu"), 0, Some("k".to_owned())).unwrap()
+        book.create(
+            now_ms,
+            "ann".to_owned(),
+            fields(0.0, "eu"),
+            0,
+            Some("k".to_owned()),
+        )
+        .unwrap()
     };
     let (first, existed, expires_ms) = create(&mut book, 0);
     assert!(!existed);
@@ -112,9 +164,15 @@ fn the_same_key_gives_the_same_ticket_while_it_lives() {
 
 #[test]
 fn a_full_book_refuses_tickets() {
-    let mut book = Book::new(Tickets { max: 1, ..Tickets::default() });
+    let mut book = Book::new(Tickets {
+        max: 1,
+        ..Tickets::default()
+    });
     active(&mut book, 0, "ann", 0.0);
-    assert_eq!(book.create(0, "bob".to_owned(), fields(0.0, "eu"), 0, None), Err(Refused::Full));
+    assert_eq!(
+        book.create(0, "bob".to_owned(), fields(0.0, "eu"), 0, None),
+        Err(Refused::Full)
+    );
 }
 
 #[test]
@@ -126,13 +184,35 @@ fn absent_players_share_the_last_place_and_strangers_are_refused() {
     let id = book.propose(0, &profile(3), 9).remove(0).id;
     let mut out = Vec::new();
     book.assign(0, id, "x", None, &mut out).unwrap();
-    let placing = |player: &str, place| Placing { player: player.to_owned(), place, score: 0 };
+    let placing = |player: &str, place| Placing {
+        player: player.to_owned(),
+        place,
+        score: 0,
+    };
     let stranger = vec![placing("zoe", 1)];
-    assert_eq!(book.end(1, id, EndReason::Finished, stranger, &mut out), Err(Refused::NotItsPlayers));
-    let placings = book.end(1, id, EndReason::Finished, vec![placing("eve", 1)], &mut out).unwrap();
+    assert_eq!(
+        book.end(1, id, EndReason::Finished, stranger, &mut out),
+        Err(Refused::NotItsPlayers)
+    );
+    let placings = book
+        .end(
+            1,
+            id,
+            EndReason::Finished,
+            vec![placing("eve", 1)],
+            &mut out,
+        )
+        .unwrap();
     assert_eq!(placings.len(), 3);
-    assert!(placings.iter().all(|placing| placing.place == if placing.player == "eve" { 1 } else { 2 }));
-    assert_eq!(book.end(2, id, EndReason::Finished, Vec::new(), &mut out), Err(Refused::Ended));
+    assert!(
+        placings
+            .iter()
+            .all(|placing| placing.place == if placing.player == "eve" { 1 } else { 2 })
+    );
+    assert_eq!(
+        book.end(2, id, EndReason::Finished, Vec::new(), &mut out),
+        Err(Refused::Ended)
+    );
 }
 
 #[derive(Clone, Debug)]

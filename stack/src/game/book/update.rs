@@ -32,7 +32,9 @@ pub(crate) enum Update {
 }
 
 /// Why a ticket left; the numbers are those of `Gone.Reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelValue)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelValue,
+)]
 pub(crate) enum GoneReason {
     /// Its time was over.
     Expired = 1,
@@ -46,7 +48,15 @@ pub(crate) enum GoneReason {
 
 /// Why a match is over; the numbers are those of `MatchEnded.Reason`.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, prometheus_client::encoding::EncodeLabelValue,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    prometheus_client::encoding::EncodeLabelValue,
 )]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EndReason {

@@ -45,14 +45,22 @@ pub(super) async fn keep(fleet: Arc<Fleet>, number: usize, forever: bool, stop: 
                 Exit::NotStarted
             }
         };
-        fleet.metrics.arena_exits.get_or_create(&ArenaExit { reason: exit }).inc();
+        fleet
+            .metrics
+            .arena_exits
+            .get_or_create(&ArenaExit { reason: exit })
+            .inc();
         give_up_rooms(&fleet, number, exit).await;
         if !forever || stop.is_cancelled() {
             fleet.slots().remove(&number);
             fleet.show_states(&fleet.slots());
             return;
         }
-        pause = if began.elapsed() > WELL { RESTART_PAUSE[0] } else { pause };
+        pause = if began.elapsed() > WELL {
+            RESTART_PAUSE[0]
+        } else {
+            pause
+        };
         tracing::warn!(slot = number, ?exit, after = ?began.elapsed(), restart_in = ?pause, "arena ended");
         _ = stop.run_until_cancelled(time::sleep(pause)).await;
         pause = (pause * 2).min(RESTART_PAUSE[1]);
@@ -64,17 +72,36 @@ async fn give_up_rooms(fleet: &Fleet, number: usize, exit: Exit) {
     let rooms = fleet.update(number, |slot| {
         let rooms = std::mem::take(&mut slot.rooms);
         let restarts = slot.restarts + 1;
-        *slot = Slot { restarts, ..Slot::new() };
+        *slot = Slot {
+            restarts,
+            ..Slot::new()
+        };
         rooms
     });
-    let reason = if exit == Exit::Stopped { EndReason::Stopped } else { EndReason::ArenaLost };
+    let reason = if exit == Exit::Stopped {
+        EndReason::Stopped
+    } else {
+        EndReason::ArenaLost
+    };
     for (id, _) in rooms.into_iter().flatten() {
         // Only fails once the director is gone, and then nobody waits for the match.
-        _ = fleet.ended.send(Ended { id, reason, standings: Vec::new() }).await;
+        _ = fleet
+            .ended
+            .send(Ended {
+                id,
+                reason,
+                standings: Vec::new(),
+            })
+            .await;
     }
 }
 
-async fn run(fleet: &Fleet, number: usize, forever: bool, stop: &CancellationToken) -> Result<Exit> {
+async fn run(
+    fleet: &Fleet,
+    number: usize,
+    forever: bool,
+    stop: &CancellationToken,
+) -> Result<Exit> {
     let (mut child, stdin, mut lines) = spawn()?;
     fleet.metrics.arena_starts.inc();
     let (orders, queue) = mpsc::channel(ORDERS);
@@ -82,7 +109,11 @@ async fn run(fleet: &Fleet, number: usize, forever: bool, stop: &CancellationTok
     let config = &fleet.config;
     let setup = Setup {
         address: config.address,
-        port: if config.port == 0 { 0 } else { config.port + number as u16 },
+        port: if config.port == 0 {
+            0
+        } else {
+            config.port + number as u16
+        },
         rooms: config.rooms,
         beat_ms: config.health.period_ms,
         room: config.room.clone(),
@@ -92,7 +123,10 @@ async fn run(fleet: &Fleet, number: usize, forever: bool, stop: &CancellationTok
         ready = time::timeout(ms(config.start_timeout_ms), read_ready(&mut lines)) => ready,
         () = stop.cancelled() => return Ok(end(&mut child, Exit::Stopped).await),
     };
-    let address = match ready.context("not ready in time (start_timeout_ms)").flatten() {
+    let address = match ready
+        .context("not ready in time (start_timeout_ms)")
+        .flatten()
+    {
         Ok(address) => address,
         Err(error) => {
             fleet.update(number, |slot| slot.state = State::Unhealthy);
@@ -126,8 +160,15 @@ fn spawn() -> Result<(Child, ChildStdin, Lines)> {
         .spawn()
         .with_context(|| format!("starting {}", binary.display()))?;
     let stdin = child.stdin.take().context("standard input of the arena")?;
-    let stdout = child.stdout.take().context("standard output of the arena")?;
-    Ok((child, stdin, FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE))))
+    let stdout = child
+        .stdout
+        .take()
+        .context("standard output of the arena")?;
+    Ok((
+        child,
+        stdin,
+        FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE)),
+    ))
 }
 
 async fn write_orders(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Order>) {
@@ -147,10 +188,14 @@ async fn write_orders(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Order>) {
 }
 
 async fn read_ready(lines: &mut Lines) -> Result<String> {
-    let Some(line) = lines.next().await else { bail!("it ended before it was ready") };
+    let Some(line) = lines.next().await else {
+        bail!("it ended before it was ready")
+    };
     let line: Value = serde_json::from_str(&line?).context("its first line")?;
     let address = line.pointer("/addresses/arena").and_then(Value::as_str);
-    Ok(address.context("its first line names no address")?.to_owned())
+    Ok(address
+        .context("its first line names no address")?
+        .to_owned())
 }
 
 /// Until the process ends, one way or another.
@@ -199,10 +244,23 @@ async fn take(fleet: &Fleet, number: usize, report: Report) {
     let (id, opened) = match report {
         Report::Opened { id } => (id, true),
         Report::Refused { id } => (id, false),
-        Report::Ended { id, reason, standings } => {
-            let known = fleet.update(number, |slot| slot.rooms.remove(&id)).flatten();
+        Report::Ended {
+            id,
+            reason,
+            standings,
+        } => {
+            let known = fleet
+                .update(number, |slot| slot.rooms.remove(&id))
+                .flatten();
             if known.is_some() {
-                _ = fleet.ended.send(Ended { id, reason, standings }).await;
+                _ = fleet
+                    .ended
+                    .send(Ended {
+                        id,
+                        reason,
+                        standings,
+                    })
+                    .await;
             }
             return;
         }
@@ -237,14 +295,27 @@ async fn reconcile(fleet: &Fleet, number: usize, open: &HashSet<MatchId>) {
     });
     for id in lost.into_iter().flatten() {
         fleet.metrics.allocations_dangling.inc();
-        tracing::warn!(slot = number, match_number = id, "arena does not know a match that it should have");
-        _ = fleet.ended.send(Ended { id, reason: EndReason::ArenaLost, standings: Vec::new() }).await;
+        tracing::warn!(
+            slot = number,
+            match_number = id,
+            "arena does not know a match that it should have"
+        );
+        _ = fleet
+            .ended
+            .send(Ended {
+                id,
+                reason: EndReason::ArenaLost,
+                standings: Vec::new(),
+            })
+            .await;
     }
 }
 
 fn is_idle(fleet: &Fleet, number: usize) -> bool {
     let idle = ms(fleet.config.idle_ms);
-    fleet.update(number, |slot| slot.rooms.is_empty() && slot.idle_since.elapsed() > idle) == Some(true)
+    fleet.update(number, |slot| {
+        slot.rooms.is_empty() && slot.idle_since.elapsed() > idle
+    }) == Some(true)
 }
 
 /// Asks the process to end; its last reports still count.

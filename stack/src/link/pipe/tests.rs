@@ -22,7 +22,11 @@ fn drain(pipe: &mut Pipe<u64>) -> Vec<(u64, u64)> {
 
 #[test]
 fn a_packet_takes_its_time_on_the_wire_and_in_flight() {
-    let mut pipe = pipe(Impairment { rate_bps: 12_000_000, delay_ms: 20.0, ..Impairment::default() });
+    let mut pipe = pipe(Impairment {
+        rate_bps: 12_000_000,
+        delay_ms: 20.0,
+        ..Impairment::default()
+    });
     for packet in 0..3 {
         assert_eq!(pipe.push(0, 1500, packet), None);
     }
@@ -31,11 +35,22 @@ fn a_packet_takes_its_time_on_the_wire_and_in_flight() {
 
 #[test]
 fn what_finds_the_queue_full_is_dropped_and_counted() {
-    let rated = Impairment { rate_bps: 12_000_000, ..Impairment::default() };
-    let mut by_packets = pipe(Impairment { queue_packets: 3, ..rated.clone() });
-    let mut by_bytes = pipe(Impairment { queue_bytes: 4500, ..rated });
+    let rated = Impairment {
+        rate_bps: 12_000_000,
+        ..Impairment::default()
+    };
+    let mut by_packets = pipe(Impairment {
+        queue_packets: 3,
+        ..rated.clone()
+    });
+    let mut by_bytes = pipe(Impairment {
+        queue_bytes: 4500,
+        ..rated
+    });
     for pipe in [&mut by_packets, &mut by_bytes] {
-        let dropped = (0..10).filter(|&packet| pipe.push(0, 1500, packet).is_some()).count();
+        let dropped = (0..10)
+            .filter(|&packet| pipe.push(0, 1500, packet).is_some())
+            .count();
         assert_eq!((dropped, pipe.counts().queue_full), (7, 7));
         assert_eq!(drain(pipe).len(), 3);
     }
@@ -43,40 +58,75 @@ fn what_finds_the_queue_full_is_dropped_and_counted() {
 
 #[test]
 fn an_outage_holds_or_drops() {
-    let mut pipe = pipe(Impairment { outage: Outage::Hold, ..Impairment::default() });
+    let mut pipe = pipe(Impairment {
+        outage: Outage::Hold,
+        ..Impairment::default()
+    });
     assert_eq!(pipe.push(0, 100, 1), None);
     assert_eq!(pipe.next_at(), None);
     pipe.change(5 * MS, Impairment::default(), None);
     assert_eq!(drain(&mut pipe), [(5 * MS, 1)]);
-    pipe.change(6 * MS, Impairment { outage: Outage::Drop, ..Impairment::default() }, None);
+    pipe.change(
+        6 * MS,
+        Impairment {
+            outage: Outage::Drop,
+            ..Impairment::default()
+        },
+        None,
+    );
     assert_eq!(pipe.push(6 * MS, 100, 2), Some(2));
     assert_eq!(pipe.counts().outage, 1);
 }
 
 #[test]
 fn late_packets_are_passed_by_the_others() {
-    let mut pipe = pipe(Impairment { reorder: 0.3, reorder_ms: 5.0, delay_ms: 1.0, ..Impairment::default() });
+    let mut pipe = pipe(Impairment {
+        reorder: 0.3,
+        reorder_ms: 5.0,
+        delay_ms: 1.0,
+        ..Impairment::default()
+    });
     for packet in 0..100 {
         pipe.push(packet * MS, 100, packet);
     }
     let out = drain(&mut pipe);
-    let late = out.iter().filter(|&&(at, packet)| at == packet * MS + 6 * MS).count();
+    let late = out
+        .iter()
+        .filter(|&&(at, packet)| at == packet * MS + 6 * MS)
+        .count();
     assert!((10..60).contains(&late), "{late}");
-    assert!(out.iter().all(|&(at, packet)| at == packet * MS + MS || at == packet * MS + 6 * MS));
+    assert!(
+        out.iter()
+            .all(|&(at, packet)| at == packet * MS + MS || at == packet * MS + 6 * MS)
+    );
     assert!(out.windows(2).any(|pair| pair[0].1 > pair[1].1));
 }
 
 #[test]
 fn a_new_rate_holds_for_the_packet_being_served() {
-    let mut pipe = pipe(Impairment { rate_bps: 1_000, ..Impairment::default() });
+    let mut pipe = pipe(Impairment {
+        rate_bps: 1_000,
+        ..Impairment::default()
+    });
     pipe.push(0, 1500, 7);
-    pipe.change(2 * MS, Impairment { rate_bps: 12_000_000, ..Impairment::default() }, None);
+    pipe.change(
+        2 * MS,
+        Impairment {
+            rate_bps: 12_000_000,
+            ..Impairment::default()
+        },
+        None,
+    );
     assert_eq!(drain(&mut pipe), [(3 * MS, 7)]);
 }
 
 #[test]
 fn what_flies_is_bounded() {
-    let mut pipe = pipe(Impairment { delay_ms: 1000.0, queue_packets: u32::MAX, ..Impairment::default() });
+    let mut pipe = pipe(Impairment {
+        delay_ms: 1000.0,
+        queue_packets: u32::MAX,
+        ..Impairment::default()
+    });
     let over = 5;
     for packet in 0..(FLIGHT_PACKETS + over) as u64 {
         pipe.push(0, 64, packet);
@@ -86,18 +136,26 @@ fn what_flies_is_bounded() {
 }
 
 fn any_impairment() -> impl Strategy<Value = Impairment> {
-    (0_u64..50_000_000, 0.0..30.0, 0.0..20.0, 0.0..0.5, 0.0..0.3, 1_u32..50).prop_map(
-        |(rate_bps, delay_ms, jitter_ms, loss, reorder, queue_packets)| Impairment {
-            rate_bps,
-            delay_ms,
-            jitter_ms,
-            loss,
-            reorder,
-            reorder_ms: 3.0,
-            queue_packets,
-            ..Impairment::default()
-        },
+    (
+        0_u64..50_000_000,
+        0.0..30.0,
+        0.0..20.0,
+        0.0..0.5,
+        0.0..0.3,
+        1_u32..50,
     )
+        .prop_map(
+            |(rate_bps, delay_ms, jitter_ms, loss, reorder, queue_packets)| Impairment {
+                rate_bps,
+                delay_ms,
+                jitter_ms,
+                loss,
+                reorder,
+                reorder_ms: 3.0,
+                queue_packets,
+                ..Impairment::default()
+            },
+        )
 }
 
 fn any_arrivals() -> impl Strategy<Value = Vec<(u64, usize)>> {

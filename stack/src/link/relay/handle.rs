@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What the thread is told.
 pub(super) enum Message {
     /// Other figures.
-    Change(Plan, SyncSender<()>),
+    Change(Box<Plan>, SyncSender<()>),
     /// Say the sums.
     Counts(SyncSender<Sums>),
 }
@@ -53,8 +53,18 @@ impl Handle {
     ) -> Result<Self> {
         let pipe = Pipe::new(seed, direction, impairment.clone())?;
         let (messages, inbox) = channel();
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?);
-        let pump = Pump::new(start, pipe, mtu, Arc::clone(from), Arc::clone(to), inbox, Arc::clone(&wake));
+        let wake = Arc::new(
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?,
+        );
+        let pump = Pump::new(
+            start,
+            pipe,
+            mtu,
+            Arc::clone(from),
+            Arc::clone(to),
+            inbox,
+            Arc::clone(&wake),
+        );
         thread::Builder::new()
             .name(format!("{direction:?}").to_lowercase())
             .spawn(move || {
@@ -64,21 +74,28 @@ impl Handle {
                 std::process::exit(1);
             })
             .context("starting a thread")?;
-        Ok(Self { impairment, messages, wake })
+        Ok(Self {
+            impairment,
+            messages,
+            wake,
+        })
     }
 
     /// What a change would come to.
     pub(super) fn plan(&self, set: &Map<String, Value>) -> Result<Plan> {
         let impairment = self.impairment.changed(set)?;
         let schedule = load(&impairment)?;
-        Ok(Plan { impairment, schedule })
+        Ok(Plan {
+            impairment,
+            schedule,
+        })
     }
 
     /// Puts it in force; returns when it is.
     pub(super) fn change(&mut self, plan: Plan) -> Result<()> {
         self.impairment = plan.impairment.clone();
         let (done, answer) = sync_channel(1);
-        self.send(Message::Change(plan, done), &answer)
+        self.send(Message::Change(Box::new(plan), done), &answer)
     }
 
     /// The sums; `missed` is what the kernel dropped before us.
@@ -93,8 +110,14 @@ impl Handle {
     }
 
     fn send<T>(&self, message: Message, answer: &Receiver<T>) -> Result<T> {
-        self.messages.send(message).ok().context("the thread of this direction has ended")?;
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).context("waking the thread of this direction")?;
-        answer.recv_timeout(PATIENCE).context("the thread of this direction does not answer")
+        self.messages
+            .send(message)
+            .ok()
+            .context("the thread of this direction has ended")?;
+        rustix::io::write(&self.wake, &1_u64.to_ne_bytes())
+            .context("waking the thread of this direction")?;
+        answer
+            .recv_timeout(PATIENCE)
+            .context("the thread of this direction does not answer")
     }
 }

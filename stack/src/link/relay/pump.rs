@@ -117,14 +117,24 @@ impl Pump {
         while let Ok(message) = self.inbox.try_recv() {
             // Who asked may have given up: then nobody waits for the answer.
             let _ = match message {
-                Message::Change(Plan { impairment, schedule }, done) => {
+                Message::Change(plan, done) => {
+                    let Plan {
+                        impairment,
+                        schedule,
+                    } = *plan;
                     let now = self.now();
                     self.pipe.change(now, impairment, schedule);
                     done.try_send(()).is_ok()
                 }
                 Message::Counts(reply) => {
                     let (refused, unreadable) = (self.refused, self.unreadable);
-                    reply.try_send(Sums { counts: self.pipe.counts(), refused, unreadable }).is_ok()
+                    reply
+                        .try_send(Sums {
+                            counts: self.pipe.counts(),
+                            refused,
+                            unreadable,
+                        })
+                        .is_ok()
                 }
             };
         }
@@ -133,7 +143,12 @@ impl Pump {
     /// Whether there may be more.
     fn read(&mut self) -> io::Result<bool> {
         for _ in 0..READS {
-            match self.from.recv_multiple(&mut self.raw, &mut self.segments, &mut self.sizes, HEADROOM) {
+            match self.from.recv_multiple(
+                &mut self.raw,
+                &mut self.segments,
+                &mut self.sizes,
+                HEADROOM,
+            ) {
                 Ok(count) => {
                     self.failures = 0;
                     self.take(count);
@@ -142,7 +157,8 @@ impl Pump {
                 Err(error) => {
                     self.unreadable += 1;
                     self.failures += 1;
-                    let gone = error.raw_os_error() == Some(rustix::io::Errno::BADFD.raw_os_error());
+                    let gone =
+                        error.raw_os_error() == Some(rustix::io::Errno::BADFD.raw_os_error());
                     if gone || self.failures > MOST_FAILURES {
                         return Err(error);
                     }
@@ -192,7 +208,11 @@ impl Pump {
             self.large.extend_from_slice(&self.due[0]);
             first = std::mem::replace(&mut self.due[0], std::mem::take(&mut self.large));
         }
-        if self.to.send_multiple(&mut self.table, &mut self.due, HEADROOM).is_err() {
+        if self
+            .to
+            .send_multiple(&mut self.table, &mut self.due, HEADROOM)
+            .is_err()
+        {
             self.refused += 1;
         }
         if self.due.len() > 1 {
@@ -219,7 +239,10 @@ impl Pump {
                 }),
             },
         };
-        let mut fds = [PollFd::new(&*self.from, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(&*self.from, PollFlags::IN),
+            PollFd::new(&*self.wake, PollFlags::IN),
+        ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -13,9 +13,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Schedule> {
     let mut steps: Vec<(u64, u64)> = Vec::new();
     let (mut last, mut filled) = (0_u64, 0_u64);
     for (number, line) in super::lines(bytes) {
-        let at: u64 = line?.parse().with_context(|| format!("line {number} is no whole number of milliseconds"))?;
+        let at: u64 = line?
+            .parse()
+            .with_context(|| format!("line {number} is no whole number of milliseconds"))?;
         ensure!(at >= last, "line {number} goes back in time");
-        ensure!(at <= MOST_PIECES as u64, "line {number} is later than an hour");
+        ensure!(
+            at <= MOST_PIECES as u64,
+            "line {number} is later than an hour"
+        );
         last = at;
         // The opportunity at a time stands for the millisecond that ends there.
         let end = at.max(1);
@@ -50,7 +55,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_by_line() {
-        for (text, said) in [("1\nx\n", "line 2"), ("5\n4\n", "line 2"), ("", "no line"), ("-1\n", "line 1")] {
+        for (text, said) in [
+            ("1\nx\n", "line 2"),
+            ("5\n4\n", "line 2"),
+            ("", "no line"),
+            ("-1\n", "line 1"),
+        ] {
             let error = format!("{:#}", parse(text.as_bytes()).unwrap_err());
             assert!(error.contains(said), "{error}");
         }

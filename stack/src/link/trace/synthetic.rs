@@ -44,7 +44,11 @@ impl Synthetic {
         let end = f64::from(self.seconds);
         let mut at = 0.0;
         let mut place = self.rates_bps.len() / 2;
-        let mut hole = if self.outage_every_s > 0.0 { exponential(draw(), self.outage_every_s) } else { f64::MAX };
+        let mut hole = if self.outage_every_s > 0.0 {
+            exponential(draw(), self.outage_every_s)
+        } else {
+            f64::MAX
+        };
         let mut steps = Vec::new();
         while at < end {
             let stay = exponential(draw(), self.stay_s);
@@ -63,16 +67,33 @@ impl Synthetic {
             }
             place = step(place, up, self.rates_bps.len());
         }
-        Schedule::new(steps.into_iter().map(|(seconds, bps)| ((seconds * 1e9) as u64, bps)))
+        Schedule::new(
+            steps
+                .into_iter()
+                .map(|(seconds, bps)| ((seconds * 1e9) as u64, bps)),
+        )
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(!self.rates_bps.is_empty() && self.rates_bps.len() <= 64, "rates_bps must have 1 to 64 rates");
-        ensure!((1..=LONGEST_S).contains(&self.seconds), "seconds must be 1 to {LONGEST_S}");
-        ensure!((SHORTEST_S..=3600.0).contains(&self.stay_s), "stay_s must be {SHORTEST_S} to 3600");
+        ensure!(
+            !self.rates_bps.is_empty() && self.rates_bps.len() <= 64,
+            "rates_bps must have 1 to 64 rates"
+        );
+        ensure!(
+            (1..=LONGEST_S).contains(&self.seconds),
+            "seconds must be 1 to {LONGEST_S}"
+        );
+        ensure!(
+            (SHORTEST_S..=3600.0).contains(&self.stay_s),
+            "stay_s must be {SHORTEST_S} to 3600"
+        );
         let holes = self.outage_every_s == 0.0
-            || ((1.0..=86_400.0).contains(&self.outage_every_s) && (SHORTEST_S..=600.0).contains(&self.outage_s));
-        ensure!(holes, "outage_every_s must be 0 or 1 to 86400 and outage_s {SHORTEST_S} to 600");
+            || ((1.0..=86_400.0).contains(&self.outage_every_s)
+                && (SHORTEST_S..=600.0).contains(&self.outage_s));
+        ensure!(
+            holes,
+            "outage_every_s must be 0 or 1 to 86400 and outage_s {SHORTEST_S} to 600"
+        );
         Ok(())
     }
 }
@@ -85,7 +106,13 @@ fn exponential(draw: f64, mean: f64) -> f64 {
 fn step(place: usize, up: bool, count: usize) -> usize {
     let moved = if up { place + 1 } else { place.wrapping_sub(1) };
     // At an end of the ladder the walk turns back.
-    if moved < count { moved } else if up { count.saturating_sub(2) } else { 1.min(count - 1) }
+    if moved < count {
+        moved
+    } else if up {
+        count.saturating_sub(2)
+    } else {
+        1.min(count - 1)
+    }
 }
 
 #[cfg(test)]
@@ -109,19 +136,50 @@ mod tests {
     fn holes_and_every_rate_occur() {
         let schedule = walk(5).make().unwrap();
         for bps in [0, 500_000, 1_000_000, 3_000_000, 8_000_000] {
-            assert!(schedule.pieces().iter().any(|piece| piece.bps == bps), "{bps}");
+            assert!(
+                schedule.pieces().iter().any(|piece| piece.bps == bps),
+                "{bps}"
+            );
         }
         // Each step is cut to whole nanoseconds.
-        assert!(schedule.round_ns() >= 299_999_000_000, "{}", schedule.round_ns());
+        assert!(
+            schedule.round_ns() >= 299_999_000_000,
+            "{}",
+            schedule.round_ns()
+        );
     }
 
     #[test]
     fn nonsense_is_refused_by_name() {
         for (bad, name) in [
-            (Synthetic { rates_bps: vec![], ..walk(1) }, "rates_bps"),
-            (Synthetic { stay_s: 0.0, ..walk(1) }, "stay_s"),
-            (Synthetic { seconds: 0, ..walk(1) }, "seconds"),
-            (Synthetic { outage_s: f64::NAN, ..walk(1) }, "outage"),
+            (
+                Synthetic {
+                    rates_bps: vec![],
+                    ..walk(1)
+                },
+                "rates_bps",
+            ),
+            (
+                Synthetic {
+                    stay_s: 0.0,
+                    ..walk(1)
+                },
+                "stay_s",
+            ),
+            (
+                Synthetic {
+                    seconds: 0,
+                    ..walk(1)
+                },
+                "seconds",
+            ),
+            (
+                Synthetic {
+                    outage_s: f64::NAN,
+                    ..walk(1)
+                },
+                "outage",
+            ),
         ] {
             assert!(format!("{:#}", bad.make().unwrap_err()).contains(name));
         }

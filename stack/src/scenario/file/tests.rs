@@ -62,23 +62,50 @@ fn a_whole_file_is_read() {
 fn what_cannot_be_run_is_refused_by_place() {
     for (change, into, said) in [
         ("seconds = 30", "seconds = 30\nlength = 4", "line 5"),
-        ("stop = \"encoder\"", "stop = \"decoder\"", "no service or program \"decoder\""),
-        ("stop = \"encoder\"", "stop = \"encoder\"\nkill = \"chat\"", "exactly one"),
+        (
+            "stop = \"encoder\"",
+            "stop = \"decoder\"",
+            "no service or program \"decoder\"",
+        ),
+        (
+            "stop = \"encoder\"",
+            "stop = \"encoder\"\nkill = \"chat\"",
+            "exactly one",
+        ),
         ("stop = \"encoder\"", "", "exactly one"),
         ("rate_bps = 500_000", "rate = 1", "unknown field `rate`"),
         ("rate_bps = 500_000", "loss = 7", "loss"),
-        ("name = \"access\", dir", "name = \"axess\", dir", "no link \"axess\""),
+        (
+            "name = \"access\", dir",
+            "name = \"axess\", dir",
+            "no link \"axess\"",
+        ),
         ("lasts_s = 3", "lasts_s = 30", "later than the scenario"),
         ("name = \"encoder\"", "name = \"chat\"", "twice"),
         ("node = \"players\"", "node = \"moon\"", "no node \"moon\""),
         ("mib = 8", "mib = 0", "mib"),
         ("\"origin\", \"chat\"", "\"origin\", \"cat\"", "line 21"),
-        ("stop = \"encoder\"", "fill = { disk = \"large\" }", "no disk \"large\""),
-        ("stop = \"encoder\"", "cpu = { target = \"chat\", cpus = 0 }", "cpus"),
-        ("stop = \"encoder\"", "say = { crowd = \"x\", begin = {} }", "no crowd \"x\""),
+        (
+            "stop = \"encoder\"",
+            "fill = { disk = \"large\" }",
+            "no disk \"large\"",
+        ),
+        (
+            "stop = \"encoder\"",
+            "cpu = { target = \"chat\", cpus = 0 }",
+            "cpus",
+        ),
+        (
+            "stop = \"encoder\"",
+            "say = { crowd = \"x\", begin = {} }",
+            "no crowd \"x\"",
+        ),
     ] {
         assert!(FINE.contains(change), "{change}");
-        let error = format!("{:#}", Scenario::parse(&FINE.replacen(change, into, 1)).unwrap_err());
+        let error = format!(
+            "{:#}",
+            Scenario::parse(&FINE.replacen(change, into, 1)).unwrap_err()
+        );
         assert!(error.contains(said), "{said}: {error}");
     }
 }
@@ -98,7 +125,10 @@ fn every_scenario_in_the_tree_can_be_read() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let scenario = Scenario::load(&path).unwrap();
-        assert_eq!(path.file_stem().unwrap().to_str(), Some(scenario.name.as_str()));
+        assert_eq!(
+            path.file_stem().unwrap().to_str(),
+            Some(scenario.name.as_str())
+        );
         names.insert(scenario.name);
     }
     assert!(names.len() >= 10, "{names:?}");

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::game::proto::Assignment;
 use crate::game::protocol::delta::{self, Snapshot};
-use crate::game::protocol::{BASE_TICKS, BUTTON_TAG, ClientMessage, Intent, MAX_SERVER_MESSAGE, ServerMessage, VERSION};
+use crate::game::protocol::{
+    BASE_TICKS, BUTTON_TAG, ClientMessage, Intent, MAX_SERVER_MESSAGE, ServerMessage, VERSION,
+};
 
 /// How a bot plays.
 pub(super) struct Behaviour {
@@ -42,7 +44,12 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new() -> Result<Self> {
         let (input_to_snapshot_us, gap_us) = (Histogram::new(3)?, Histogram::new(3)?);
-        Ok(Self { snapshots: 0, ended_early: 0, input_to_snapshot_us, gap_us })
+        Ok(Self {
+            snapshots: 0,
+            ended_early: 0,
+            input_to_snapshot_us,
+            gap_us,
+        })
     }
 
     pub(super) fn add(&mut self, other: Self) -> Result<()> {
@@ -70,9 +77,17 @@ pub(super) async fn play(assignment: Assignment, behaviour: Behaviour) -> Result
     let limits = WebSocketConfig::default().max_message_size(Some(MAX_SERVER_MESSAGE));
     let connecting = connect_async_with_config(&assignment.connection, Some(limits), true);
     let (mut socket, _) = connecting.await.context("a bot's connection")?;
-    send(&mut socket, &ClientMessage::Hello { version: VERSION, token: assignment.token }).await?;
+    send(
+        &mut socket,
+        &ClientMessage::Hello {
+            version: VERSION,
+            token: assignment.token,
+        },
+    )
+    .await?;
     let welcome = socket.next().await.context("no welcome")??;
-    let Ok(ServerMessage::Welcome { tick_hz, .. }) = ServerMessage::decode(&welcome.into_data()) else {
+    let Ok(ServerMessage::Welcome { tick_hz, .. }) = ServerMessage::decode(&welcome.into_data())
+    else {
         bail!("the first message is no welcome");
     };
     let mut bot = Bot {
@@ -117,13 +132,24 @@ pub(super) async fn play(assignment: Assignment, behaviour: Behaviour) -> Result
 impl Bot {
     /// Whether the match goes on.
     fn take(&mut self, bytes: &[u8], counts: bool) -> Result<bool> {
-        let ServerMessage::Snapshot { tick, base, ack_seq, changes } = ServerMessage::decode(bytes)? else {
+        let ServerMessage::Snapshot {
+            tick,
+            base,
+            ack_seq,
+            changes,
+        } = ServerMessage::decode(bytes)?
+        else {
             return Ok(false);
         };
         let base = if base == 0 {
             None
         } else {
-            Some(self.has.iter().find(|snapshot| snapshot.tick == base).context("a base that the bot lacks")?)
+            Some(
+                self.has
+                    .iter()
+                    .find(|snapshot| snapshot.tick == base)
+                    .context("a base that the bot lacks")?,
+            )
         };
         let snapshot = delta::apply(base, tick, &changes)?;
         if self.has.len() == BASE_TICKS {
@@ -133,7 +159,9 @@ impl Bot {
         let now = Instant::now();
         while let Some((_, sent)) = self.open.pop_front_if(|(seq, _)| *seq <= ack_seq) {
             if counts {
-                self.seen.input_to_snapshot_us.record((now - sent).as_micros() as u64)?;
+                self.seen
+                    .input_to_snapshot_us
+                    .record((now - sent).as_micros() as u64)?;
             }
         }
         if let Some(last) = self.last.replace(now)
@@ -147,16 +175,34 @@ impl Bot {
 
     fn input(&mut self) -> ClientMessage {
         if self.seq.is_multiple_of(15) {
-            let (move_x, move_y) = (self.random.random_range(-127..=127), self.random.random_range(-127..=127));
-            self.intent = Intent { move_x, move_y, buttons: 0 };
+            let (move_x, move_y) = (
+                self.random.random_range(-127..=127),
+                self.random.random_range(-127..=127),
+            );
+            self.intent = Intent {
+                move_x,
+                move_y,
+                buttons: 0,
+            };
         }
-        let buttons = if self.random.random_ratio(1, 10) { BUTTON_TAG } else { 0 };
+        let buttons = if self.random.random_ratio(1, 10) {
+            BUTTON_TAG
+        } else {
+            0
+        };
         self.seq += 1;
         if self.open.len() < BASE_TICKS {
             self.open.push_back((self.seq, Instant::now()));
         }
         let ack = self.has.back().map_or(0, |snapshot| snapshot.tick);
-        ClientMessage::Input { ack, seq: self.seq, intents: vec![Intent { buttons, ..self.intent }] }
+        ClientMessage::Input {
+            ack,
+            seq: self.seq,
+            intents: vec![Intent {
+                buttons,
+                ..self.intent
+            }],
+        }
     }
 }
 
@@ -166,5 +212,8 @@ async fn send(
 ) -> Result<()> {
     let mut bytes = Vec::with_capacity(64);
     message.encode(&mut bytes);
-    socket.send(Message::Binary(bytes.into())).await.context("a bot's message")
+    socket
+        .send(Message::Binary(bytes.into()))
+        .await
+        .context("a bot's message")
 }

@@ -40,7 +40,9 @@ impl Writer {
                         .collect();
                     let items: usize = together.iter().map(|write| write.items.len()).sum();
                     match self.write(&together) {
-                        Ok(()) => _ = self.metrics.stored.inc_by(items as u64),
+                        Ok(()) => {
+                            self.metrics.store(items as u64);
+                        }
                         Err(error) => self.fail("append", items, &error),
                     }
                     self.waiting.fetch_sub(items, Ordering::Relaxed);

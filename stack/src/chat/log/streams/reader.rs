@@ -48,6 +48,7 @@ async fn follow(inner: &Inner, stop: &CancellationToken) -> RedisResult<()> {
         .query_async(&mut connection)
         .await?;
     inner.reader.store(id, Ordering::Relaxed);
+    inner.metrics.health.mend("read_new");
     let mut joined = HashSet::new();
     while !stop.is_cancelled() {
         let rooms = rooms(inner);

@@ -59,7 +59,6 @@ pub(super) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
             calls = take(&inner, &mut number);
         }
         if calls.is_empty() {
-            inner.emptied.notify_waiters();
             tokio::select! {
                 () = inner.filled.notified() => continue,
                 () = stop.cancelled() => return,
@@ -165,7 +164,9 @@ fn settle(inner: &Inner, calls: Vec<Call>, results: Vec<RedisResult<u64>>) -> Ve
     for (call, result) in calls.into_iter().zip(results) {
         let items = call.items.len();
         match result {
-            Ok(_) => _ = inner.metrics.stored.inc_by(items as u64),
+            Ok(_) => {
+                inner.metrics.store(items as u64);
+            }
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 again.push(call);
                 continue;

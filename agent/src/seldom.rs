@@ -7,11 +7,11 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs something at most once per minute.
 #[derive(Debug, Default)]
-pub(in crate::export) struct Seldom(Mutex<Option<Instant>>);
+pub(crate) struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {
     /// Runs `say` unless that happened within the last minute.
-    pub(in crate::export) fn run(&self, say: impl FnOnce()) {
+    pub(crate) fn run(&self, say: impl FnOnce()) {
         let now = Instant::now();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| now.duration_since(last) >= INTERVAL) {

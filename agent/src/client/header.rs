@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Set by the exporter itself; one of the user's would break the request.
+/// Set by the sender itself; one of the user's would break the request.
 const OWN: &[&str] = &[
     "connection",
     "content-encoding",
@@ -24,24 +24,31 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// Where the headers come from.
 #[derive(Debug)]
-pub(super) struct Headers {
+pub(crate) struct Headers {
+    /// The section of the configuration, for messages.
+    section: String,
     file: Option<PathBuf>,
     /// From the environment, which does not change.
     fixed: HeaderMap,
 }
 
 impl Headers {
-    pub(super) fn new(file: &Path, env: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        section: &str,
+        file: &Path,
+        env: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
         let mut fixed = HeaderMap::new();
         for (name, variable) in env {
             let value = std::env::var(variable).with_context(|| {
-                format!("otlp.headers_env: environment variable {variable} for header {name}")
+                format!("{section}.headers_env: environment variable {variable} for header {name}")
             })?;
             let (name, value) = header(name, &value)
-                .with_context(|| format!("otlp.headers_env: header {name} from {variable}"))?;
+                .with_context(|| format!("{section}.headers_env: header {name} from {variable}"))?;
             fixed.insert(name, value);
         }
         let headers = Self {
+            section: section.to_owned(),
             file: (!file.as_os_str().is_empty()).then(|| file.to_owned()),
             fixed,
         };
@@ -51,12 +58,12 @@ impl Headers {
 
     /// All headers as they are now. Fails if the file cannot be read or a line is not a header;
     /// the error names the line, not its content.
-    pub(super) fn read(&self) -> anyhow::Result<HeaderMap> {
+    pub(crate) fn read(&self) -> anyhow::Result<HeaderMap> {
         let mut all = self.fixed.clone();
         let Some(path) = &self.file else {
             return Ok(all);
         };
-        let place = || format!("otlp.headers_file {}", path.display());
+        let place = || format!("{}.headers_file {}", self.section, path.display());
         let length = std::fs::metadata(path).with_context(place)?.len();
         if length > MAX_FILE_BYTES {
             bail!("{}: {length} bytes, most is {MAX_FILE_BYTES}", place());
@@ -95,7 +102,7 @@ mod tests {
     fn read(text: &str) -> anyhow::Result<HeaderMap> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        Headers::new(file.path(), &BTreeMap::new())?.read()
+        Headers::new("otlp", file.path(), &BTreeMap::new())?.read()
     }
 
     #[test]
@@ -119,7 +126,7 @@ mod tests {
     fn a_rotated_secret_is_read_again() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "authorization: one").unwrap();
-        let headers = Headers::new(file.path(), &BTreeMap::new()).unwrap();
+        let headers = Headers::new("otlp", file.path(), &BTreeMap::new()).unwrap();
         std::fs::write(file.path(), "authorization: two").unwrap();
         assert_eq!(headers.read().unwrap()["authorization"], "two");
     }

@@ -1,0 +1,27 @@
+//! Alerting on the node, with Prometheus's rules: files, evaluation, state, pages.
+//!
+//! `file` → `group` (queries a store, drives `state`, fills `template`s) → `page` → receivers.
+//! Nothing in here reads a clock: time is an argument everywhere but in the notifiers.
+
+// The rules.
+pub mod duration;
+pub mod expression;
+pub mod file;
+pub mod group;
+pub mod name;
+pub mod check;
+pub mod rule;
+pub mod set;
+pub mod source;
+pub mod state;
+pub mod template;
+pub mod unit;
+
+// What becomes of a page.
+pub mod api;
+pub mod config;
+pub mod log;
+pub mod measure;
+pub mod notify;
+pub mod page;
+pub mod paging;
