@@ -4,8 +4,18 @@
 //! Nothing in here reads a clock: time is an argument everywhere but in the notifiers.
 
 // The rules.
+pub mod duration;
+pub mod expression;
 pub mod file;
+pub mod group;
 pub mod name;
+pub mod check;
+pub mod rule;
+pub mod set;
+pub mod source;
+pub mod state;
+pub mod template;
+pub mod unit;
 
 // What becomes of a page.
 pub mod api;
@@ -14,3 +24,4 @@ pub mod log;
 pub mod measure;
 pub mod notify;
 pub mod page;
+pub mod paging;

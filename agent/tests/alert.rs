@@ -15,5 +15,9 @@ mod kill;
 mod node;
 #[path = "alert/receiver.rs"]
 mod receiver;
+#[path = "alert/reload.rs"]
+mod reload;
 #[path = "alert/secret.rs"]
 mod secret;
+#[path = "alert/served.rs"]
+mod served;

@@ -11,7 +11,22 @@ mod script;
 use std::fmt;
 use std::path::Path;
 
+use crate::labels::Labels;
+use crate::parse::parse_labels;
+use crate::value::SampleValue;
+
 pub use run::run_script;
+
+/// Reads a series as scripts and Prometheus's unit tests of rules write it: `name{a="b"}` and its
+/// values, one a step, such as `1+2x3 _ stale`; a gap is none.
+///
+/// # Errors
+/// With what is wrong with the labels or a value.
+pub fn series(labels: &str, values: &str) -> Result<(Labels, Vec<Option<SampleValue>>), String> {
+    let labels = parse_labels(labels).map_err(|error| error.to_string())?;
+    let values = notation::values(values)?.into_iter();
+    Ok((labels, values.map(|item| item.map(|item| item.value)).collect()))
+}
 
 /// What became of one `eval`.
 #[derive(Clone, Debug, PartialEq, Eq)]

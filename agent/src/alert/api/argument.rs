@@ -12,9 +12,9 @@ pub(super) struct Arguments(Vec<(String, String)>);
 
 impl Arguments {
     pub(super) fn read(query: Option<&str>, form: &[u8]) -> Self {
-        let form = form_urlencoded::parse(form);
-        let query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        Self(form.chain(query).into_owned().collect())
+        let query = query.unwrap_or_default().as_bytes();
+        let all = [form, query].into_iter().map(form_urlencoded::parse);
+        Self(all.flat_map(form_urlencoded::Parse::into_owned).collect())
     }
 
     /// The first value; nothing if it is missing.

@@ -1,7 +1,5 @@
 //! Values of queries, written as Prometheus's API writes them.
 
-use std::fmt;
-
 use serde::ser::{SerializeSeq as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
 
@@ -54,7 +52,7 @@ pub enum Number {
     Histogram(serde_json::Value),
 }
 
-/// Seconds, with three digits if there is a fraction.
+/// Milliseconds as seconds with a fraction.
 struct Seconds(i64);
 
 impl Serialize for Seconds {
@@ -62,19 +60,7 @@ impl Serialize for Seconds {
         if self.0 % 1_000 == 0 {
             return (self.0 / 1_000).serialize(to);
         }
-        let text = self.to_string();
-        match text.parse::<serde_json::Number>() {
-            Ok(number) => number.serialize(to),
-            Err(error) => Err(serde::ser::Error::custom(error)),
-        }
-    }
-}
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let ms = self.0.unsigned_abs();
-        write!(f, "{sign}{}.{:03}", ms / 1_000, ms % 1_000)
+        (self.0 as f64 / 1_000.0).serialize(to)
     }
 }
 
@@ -173,7 +159,7 @@ mod tests {
         let labels = Pairs::from([("__name__".to_owned(), "up".to_owned())]);
         assert_eq!(
             json(&Value::Scalar(point(1_500, 1.0))),
-            r#"{"resultType":"scalar","result":[1.500,"1"]}"#
+            r#"{"resultType":"scalar","result":[1.5,"1"]}"#
         );
         assert_eq!(
             json(&Value::String(-1, "a\"b".to_owned())),

@@ -1,0 +1,73 @@
+//! Durations as Prometheus writes them: `1h30m`, units from years to milliseconds, largest first
+//! (`model.ParseDuration` in prometheus/common).
+
+/// The units with their milliseconds, largest first.
+const UNITS: [(&str, i64); 7] = [
+    ("y", 365 * 86_400_000),
+    ("w", 7 * 86_400_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+/// Longest duration: Go counts nanoseconds in 64 bits.
+const MAX_MS: i64 = i64::MAX / 1_000_000;
+
+/// Milliseconds of a duration.
+///
+/// # Errors
+/// With Prometheus's message if it is none, or too long.
+pub fn parse(text: &str) -> Result<i64, String> {
+    match text {
+        "" => return Err("empty duration string".to_owned()),
+        "0" => return Ok(0),
+        _ => {}
+    }
+    let wrong = || format!("not a valid duration string: {text:?}");
+    let mut total: i64 = 0;
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let letters = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |length| digits + length);
+        let unit = &rest[digits..letters];
+        // Each unit at most once, and in this order.
+        let (_, unit_ms) = units.find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        if digits == 0 {
+            return Err(wrong());
+        }
+        let out_of_range = || "duration out of range".to_owned();
+        let figure: i64 = rest[..digits].parse().map_err(|_| out_of_range())?;
+        total = figure
+            .checked_mul(*unit_ms)
+            .and_then(|part| total.checked_add(part))
+            .filter(|total| *total <= MAX_MS)
+            .ok_or_else(out_of_range)?;
+        rest = &rest[letters..];
+    }
+    Ok(total)
+}
+
+/// A duration as Prometheus prints it: years and weeks only if nothing is left over.
+pub fn shown(span_ms: i64) -> String {
+    if span_ms == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    let mut rest = span_ms;
+    for (unit, unit_ms) in UNITS {
+        if matches!(unit, "y" | "w") && rest % unit_ms != 0 {
+            continue;
+        }
+        let figure = rest / unit_ms;
+        if figure > 0 {
+            text.push_str(&format!("{figure}{unit}"));
+            rest -= figure * unit_ms;
+        }
+    }
+    text
+}
