@@ -172,6 +172,12 @@ impl fmt::Display for Labels {
     }
 }
 
+/// Whether a label may be called so: any UTF-8, but not nothing. Bytes of a
+/// string literal that are no UTF-8 have become U+FFFD by then.
+pub(crate) fn is_valid_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\u{fffd}')
+}
+
 /// Whether a label's name needs no quotes.
 fn is_plain(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Eval, Evaluated, group, invalid, math, sort};
 use crate::ast::{AggregateOp, Expr, ExprKind, Span};
 use crate::histogram::Histogram;
-use crate::labels::{Labels, LabelsBuilder, NAME};
+use crate::labels::{Labels, LabelsBuilder, NAME, is_valid_name};
 use crate::number::{Kahan, Mean, general, plain};
 use crate::value::{Sample, SampleValue};
 
@@ -307,7 +307,7 @@ fn count_values(
     name: &str,
     span: Span,
 ) -> Evaluated<Vec<Sample>> {
-    if name.is_empty() {
+    if !is_valid_name(name) {
         return Err(invalid(span, format!("invalid label name {name:?}")));
     }
     let mut names = grouping.names.to_vec();

@@ -67,6 +67,11 @@ impl Eval<'_> {
         args: &[Expr],
         at_ms: i64,
     ) -> Evaluated<Vec<Sample>> {
+        if name.starts_with("sort") && self.range.start_ms != self.range.end_ms {
+            self.notes.warn(
+                "sort is ineffective for range queries since results are always ordered by labels",
+            );
+        }
         match name {
             "vector" => {
                 let value = self.scalar_arg(span, args, 0, at_ms)?;

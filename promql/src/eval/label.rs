@@ -3,7 +3,7 @@
 use super::call::{string_arg, string_args};
 use super::{Eval, Evaluated, invalid};
 use crate::ast::{Expr, Span};
-use crate::labels::{LabelsBuilder, NAME};
+use crate::labels::{LabelsBuilder, NAME, is_valid_name};
 use crate::matcher;
 use crate::value::Sample;
 
@@ -21,7 +21,7 @@ impl Eval<'_> {
         let [target, replacement, source, pattern] = texts.as_slice() else {
             return Err(invalid(span, "label_replace needs four texts"));
         };
-        if target.is_empty() {
+        if !is_valid_name(target) {
             let message = format!("invalid destination label name in label_replace(): {target}");
             return Err(invalid(span, message));
         }
@@ -60,10 +60,10 @@ impl Eval<'_> {
         let target = args.get(1).map(string_arg).unwrap_or_default();
         let separator = args.get(2).map(string_arg).unwrap_or_default();
         let sources = string_args(args.get(3..).unwrap_or_default());
-        if sources.iter().any(String::is_empty) {
+        if !sources.iter().all(|source| is_valid_name(source)) {
             return Err(invalid(span, "invalid source label name in label_join(): "));
         }
-        if target.is_empty() {
+        if !is_valid_name(&target) {
             return Err(invalid(
                 span,
                 "invalid destination label name in label_join(): ",

@@ -391,7 +391,9 @@ proptest! {
     ) {
         // What depends on the query's range differs by right.
         let fixed = ["start()", "end()", "step()", "range()"];
-        prop_assume!(!fixed.iter().any(|word| text.contains(word)));
+        if fixed.iter().any(|word| text.contains(word)) {
+            return Ok(());
+        }
         let Ok(expr) = parse(&text) else {
             return Ok(());
         };
