@@ -139,7 +139,7 @@ impl Rule {
         let mut expander = Expander {
             scope: Scope {
                 now_ms: context.at_ms,
-                external_url: &context.external.url,
+                address: context.external.address.as_deref(),
                 query: &query,
             },
             external: context.external,

@@ -62,8 +62,9 @@ pub type QueryFn<'a> = dyn Fn(&str) -> Result<Vec<Sample>, String> + 'a;
 pub struct Scope<'a> {
     /// Time of the evaluation in milliseconds since 1970.
     pub now_ms: i64,
-    /// Where this agent is reached.
-    pub external_url: &'a str,
+    /// Where this agent is reached; none where promtool has none either, so that `externalURL` and
+    /// `pathPrefix` fail.
+    pub address: Option<&'a str>,
     /// Runs a query at the time of the evaluation.
     pub query: &'a QueryFn<'a>,
 }
@@ -167,6 +168,19 @@ pub fn data(labels: value::LabelMap, external: &External, value: Value) -> Value
 pub struct External {
     /// The labels that every page carries.
     pub labels: value::LabelMap,
-    /// Where this agent is reached.
+    /// Where this agent is reached, as `.ExternalURL` says it.
     pub url: Arc<str>,
+    /// The same for the functions `externalURL` and `pathPrefix`, which fail without.
+    pub address: Option<Arc<str>>,
+}
+
+impl External {
+    /// What an agent tells that is reached at `url`.
+    pub fn new(labels: value::LabelMap, url: &str) -> Self {
+        Self {
+            labels,
+            url: url.into(),
+            address: Some(url.into()),
+        }
+    }
 }

@@ -132,7 +132,7 @@ fn slots_are_spread_and_those_that_pass_are_counted() {
     let slot = group.slot(1_000_000);
     assert!(slot <= 1_000_000 && slot > 990_000);
     assert_eq!(group.slot(slot), slot);
-    assert_eq!(group.slot(slot + 9_998), slot);
+    assert_eq!(group.slot(slot + 9_999), slot);
     assert_eq!(group.take_due(slot + 3), None, "the first evaluation waits for a slot");
     assert_eq!(group.take_due(slot + 9_000), None);
     assert_eq!(group.next_due(slot), slot + 10_000);
@@ -283,7 +283,7 @@ fn one_bad_file_among_ten_is_named_and_none_is_used() {
     std::fs::write(folder.path().join("bad.yaml"), "groups: [{name: g, rules: [{alert: A, expr: 'up =='}]}]").unwrap();
     let errors = set::load(&paths).unwrap_err();
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].to_string().contains("bad.yaml: 1:44: group \"g\", rule 1, \"A\""), "{}", errors[0]);
+    assert!(errors[0].to_string().contains("bad.yaml: 1:45: group \"g\", rule 1, \"A\""), "{}", errors[0]);
     assert!(set::load(&[folder.path().join("none")]).is_err());
 }
 

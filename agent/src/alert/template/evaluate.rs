@@ -398,13 +398,14 @@ impl<'a> Run<'a> {
             given.push(value);
         }
         if let Some(last) = last {
-            self.at = at;
             call::fitting(name, given.len(), &last)?;
             given.push(last);
         }
-        self.at = at;
         let result = call::function(name, &given, self.scope);
-        let value = result.map_err(|why| format!("error calling {name}: {why}"))?;
+        let value = result.map_err(|why| {
+            self.at = at;
+            format!("error calling {name}: {why}")
+        })?;
         if let Value::Text(text) = &value
             && text.len() > MAX_OUTPUT_BYTES
         {

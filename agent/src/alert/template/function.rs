@@ -86,8 +86,8 @@ pub(super) fn call(name: &str, args: &[Value], scope: &Scope<'_>) -> Result<Valu
     }
     match (name, args) {
         ("now", []) => Ok(Value::Float(scope.now_ms as f64 / 1_000.0)),
-        ("externalURL", []) => Ok(scope.external_url.into()),
-        ("pathPrefix", []) => Ok(path(scope.external_url).into()),
+        ("externalURL", []) => Ok(address(scope)?.into()),
+        ("pathPrefix", []) => Ok(path(address(scope)?).into()),
         ("query", [Value::Text(text)]) => (scope.query)(text).map(|all| {
             let samples: Vec<_> = all.into_iter().map(Arc::new).collect();
             Value::Samples(samples.into())
@@ -244,6 +244,11 @@ fn strip_domain(text: &str) -> String {
     } else {
         format!("{host}:{port}")
     }
+}
+
+fn address<'a>(scope: &Scope<'a>) -> Result<&'a str, String> {
+    let why = "runtime error: invalid memory address or nil pointer dereference";
+    scope.address.ok_or_else(|| why.to_owned())
 }
 
 /// The path of a URL.

@@ -35,13 +35,10 @@ fn expand_with(text: &str, value: Value) -> Result<String, String> {
     let template = Template::parse("Test", text).map_err(|why| format!("parse: {why}"))?;
     let scope = Scope {
         now_ms: 1_353_755_652_000,
-        external_url: "http://testhost:9090/path/prefix",
+        address: Some("http://testhost:9090/path/prefix"),
         query: &query,
     };
-    let external = External {
-        labels: labels(&[("cluster", "eu")]),
-        url: "http://testhost:9090/path/prefix".into(),
-    };
+    let external = External::new(labels(&[("cluster", "eu")]), "http://testhost:9090/path/prefix");
     let about = data(labels(&[("__name__", "up"), ("job", "web")]), &external, value);
     template.expand(&about, &scope)
 }

@@ -56,6 +56,8 @@ impl World {
                 external: External {
                     labels: test.external_labels.clone().unwrap_or_default().into(),
                     url: test.external_url.as_deref().unwrap_or_default().into(),
+                    // promtool gives its rules no address of their own.
+                    address: None,
                 },
                 ..Settings::default()
             },
