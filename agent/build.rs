@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 const OBJECT: &str = "weir-probes";
 
 fn main() -> Result<()> {
-    let ebpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ebpf");
+    let here = env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
+    let ebpf = Path::new(&here).join("../ebpf");
     println!("cargo:rerun-if-changed={}", ebpf.display());
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
     let built = build(&ebpf, &out.join("probes"))?;

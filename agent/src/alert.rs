@@ -18,7 +18,10 @@ pub mod template;
 pub mod unit;
 
 // What becomes of a page.
+pub mod api;
 pub mod config;
 pub mod log;
+pub mod measure;
 pub mod notify;
 pub mod page;
+pub mod paging;

@@ -18,6 +18,7 @@ mod peer;
 mod schema;
 mod text;
 
+pub use crate::alert::config::Alert;
 pub use crate::export::otlp::Otlp;
 pub use crate::export::prometheus::Prometheus;
 pub use error::{ConfigError, Problem};
@@ -45,6 +46,8 @@ pub struct Config {
     /// Where metrics are sent by OTLP. Off without an endpoint.
     #[schemars(extend("x-restart" = true))]
     pub otlp: Otlp,
+    /// Prometheus's rules, evaluated on the node, and who is paged. Off without `rule_files`.
+    pub alert: Alert,
     /// What is attached to the kernel, and how much memory that may take.
     #[schemars(extend("x-restart" = true))]
     pub kernel: Kernel,

@@ -123,14 +123,7 @@ fn visit(sk: u64, state: &mut Socket, walk: &Walk) {
     }
     let flow = socket::done(sk, state, walk.now);
     live.open += 1;
-    live.flow.sent += flow.sent;
-    live.flow.received += flow.received;
-    live.flow.acked += flow.acked;
-    live.flow.busy += flow.busy;
-    live.flow.rwnd_limited += flow.rwnd_limited;
-    live.flow.sndbuf_limited += flow.sndbuf_limited;
-    live.flow.dsacks += flow.dsacks;
-    live.flow.zero_window_ns += flow.zero_window_ns;
+    live.flow.add(&flow);
 }
 
 /// A socket that had an event before the dump was known: it has its baseline, not its owner.

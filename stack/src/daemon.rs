@@ -1,4 +1,7 @@
-//! What every service does alike: run time, logs, readiness, graceful stop.
+//! What every service does alike: run time, logs, health, metrics, connections, graceful stop.
+//!
+//! A service registers its metrics in a [`Registry`](prometheus_client::registry::Registry), merges
+//! [`router`] into its own, says [`ready`] and calls [`Server::serve`].
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -8,15 +11,33 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
+mod health;
+mod process;
+mod server;
+mod trace;
+
+pub(crate) use health::{Health, router};
+pub(crate) use server::{Limits, Server, listen};
+pub(crate) use trace::trace;
+
 /// Runs a service until it ends by itself or is told to stop (see [`stop_token`]).
-pub(crate) fn run(name: &'static str, config: &Config, service: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    crate::log::start(&config.log);
+pub(crate) fn run(
+    name: &'static str,
+    config: &Config,
+    service: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name(name)
         .build()
         .context("starting the run time")?;
-    runtime.block_on(service)
+    let entered = runtime.enter();
+    let log = crate::log::start(name, &config.log)?;
+    let end = runtime.block_on(service);
+    // The last spans need the run time that their exporter lives on.
+    drop(log);
+    drop(entered);
+    end
 }
 
 /// A token that is cancelled by SIGINT and SIGTERM. Call once, inside the run time.
@@ -45,5 +66,8 @@ pub(crate) fn ready(name: &str, addresses: &[(&str, String)]) {
         .iter()
         .map(|(what, address)| ((*what).to_owned(), address.clone().into()))
         .collect();
-    println!("{}", serde_json::json!({ "ready": name, "addresses": addresses }));
+    println!(
+        "{}",
+        serde_json::json!({ "ready": name, "addresses": addresses })
+    );
 }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod chat;
 mod config;
 mod crowd;
@@ -12,6 +13,7 @@ mod link;
 mod log;
 mod origin;
 mod scenario;
+mod truth;
 mod up;
 
 use std::path::PathBuf;
@@ -48,11 +50,13 @@ enum Command {
     /// One game server with a fixed tick; started by `game`
     Arena(game::arena::Args),
     /// Players, chat users and gamers; writes the truth
-    Crowd(crowd::Args),
+    Crowd(Box<crowd::Args>),
     /// The network between: namespaces, rate, delay, loss
     Link(link::Args),
     /// Topology, services, crowd and timed faults from one file
     Scenario(scenario::Args),
+    /// Load one service that runs as a process of its own; prints the figures as JSON
+    Bench(bench::Args),
     /// Print the configuration with every default
     Config,
 }
@@ -71,14 +75,21 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let config = Config::load(cli.config.as_deref())?;
     match cli.command {
         Command::Up(args) => up::run(&args, &config, cli.config.as_deref()),
-        Command::Origin(args) => daemon::run("origin", &config, origin::run(args, config.origin.clone())),
+        Command::Origin(args) => {
+            daemon::run("origin", &config, origin::run(args, config.origin.clone()))
+        }
         Command::Media(args) => origin::media::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Chat(args) => daemon::run("chat", &config, chat::run(args, config.chat.clone())),
         Command::Game(args) => daemon::run("game", &config, game::run(args, config.game.clone())),
-        Command::Arena(args) => daemon::run("arena", &config, game::arena::run(args, config.game.clone())),
-        Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
-        Command::Link(args) => link::run(&args),
-        Command::Scenario(args) => scenario::run(&args),
+        Command::Arena(args) => daemon::run(
+            "arena",
+            &config,
+            game::arena::run(args, config.game.clone()),
+        ),
+        Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(*args)),
+        Command::Link(args) => link::run(args),
+        Command::Scenario(args) => scenario::run(args),
+        Command::Bench(args) => bench::run(args, &config),
         Command::Config => {
             print!("{}", config.to_toml()?);
             Ok(ExitCode::SUCCESS)

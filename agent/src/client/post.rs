@@ -61,10 +61,6 @@ impl Poster {
         }
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
-    }
-
     /// One try. Fails if there is no whole answer in time, in words for the log.
     pub(crate) async fn post(
         &mut self,

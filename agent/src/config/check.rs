@@ -7,7 +7,11 @@ impl Config {
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = self.kernel.faults();
         faults.extend(self.peer_groups.faults());
-        let exporters = [self.prometheus.check(), self.otlp.check()];
+        let exporters = [
+            self.prometheus.check(),
+            self.otlp.check(),
+            self.alert.check(),
+        ];
         let wrong = exporters.into_iter().filter_map(Result::err);
         faults.extend(wrong.map(|why| format!("{why:#}")));
         faults

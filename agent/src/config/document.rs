@@ -53,8 +53,12 @@ impl<'a> Document<'a> {
             match fields.iter().find(|field| field.key == **name) {
                 Some(field) if field.is_open => {}
                 Some(field) => {
-                    if let Some(inner) = value.get_ref().as_table().filter(|_| field.is_table()) {
-                        self.find_unknown(inner, &field.fields, &field.path, unknown);
+                    let items = value.get_ref().as_array().into_iter().flatten();
+                    let all = items.map(toml::Spanned::get_ref).chain([value.get_ref()]);
+                    for inner in all.filter_map(|value| value.as_table()) {
+                        if field.is_table() {
+                            self.find_unknown(inner, &field.fields, &field.path, unknown);
+                        }
                     }
                 }
                 None => unknown.push(self.problem(
@@ -164,7 +168,12 @@ fn locate(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     let (found, value) = table.iter().find(|(name, _)| name.get_ref() == key)?;
     let inner = match (value.get_ref(), index) {
         (DeValue::Table(inner), _) if !rest.is_empty() => locate(inner, rest),
-        (DeValue::Array(items), Some(index)) => items.get(index).map(toml::Spanned::span),
+        (DeValue::Array(items), Some(index)) => {
+            let item = items.get(index)?;
+            let inner = item.get_ref().as_table().filter(|_| !rest.is_empty());
+            let found = inner.and_then(|inner| locate(inner, rest));
+            Some(found.unwrap_or_else(|| item.span()))
+        }
         _ => None,
     };
     Some(inner.unwrap_or_else(|| found.span()))

@@ -31,11 +31,21 @@ pub(super) struct Field {
     pub(super) fields: Vec<Field>,
     /// Whether the user names the keys in it.
     pub(super) is_open: bool,
+    /// Whether it is a section that may stand any number of times: `[[alert.webhook]]`.
+    pub(super) is_list: bool,
 }
 
 impl Field {
     pub(super) fn is_table(&self) -> bool {
         !self.fields.is_empty()
+    }
+
+    /// The line that a section begins with.
+    pub(super) fn heading(&self) -> String {
+        match self.is_list {
+            true => format!("[[{}]]", self.path),
+            false => format!("[{}]", self.path),
+        }
     }
 }
 
@@ -62,8 +72,13 @@ fn children(schema: &Json, defaults: Option<&Toml>, above: &str, restart: bool) 
         let shape = alternatives(schema)
             .find(|alternative| alternative.get("properties").is_some())
             .unwrap_or(schema);
+        let items = &schema["items"];
+        let is_list = is(schema, "array") && items.get("properties").is_some();
         let restart = restart || schema[RESTART] == true;
-        let fields = children(shape, default.as_ref(), &path, restart);
+        let fields = match is_list {
+            true => children(items, Some(&item_defaults(items)), &path, restart),
+            false => children(shape, default.as_ref(), &path, restart),
+        };
         Field {
             key: key.clone(),
             doc: paragraphs(&schema["description"]),
@@ -74,12 +89,23 @@ fn children(schema: &Json, defaults: Option<&Toml>, above: &str, restart: bool) 
             restart,
             examples: schema["examples"].as_array().cloned().unwrap_or_default(),
             is_open: fields.is_empty() && is(shape, "object"),
+            is_list,
             default,
             fields,
             path,
         }
     };
     properties.iter().map(field).collect()
+}
+
+/// A section that stands any number of times has no value to take the defaults of its keys from.
+fn item_defaults(items: &Json) -> Toml {
+    let properties = items["properties"].as_object().into_iter().flatten();
+    let default = |(key, schema): (&String, &Json)| {
+        let value = Toml::try_from(schema.get("default")?).ok()?;
+        Some((key.clone(), value))
+    };
+    Toml::Table(properties.filter_map(default).collect())
 }
 
 fn alternatives(schema: &Json) -> impl Iterator<Item = &Json> {
@@ -149,7 +175,7 @@ fn paragraphs(description: &Json) -> Vec<String> {
 pub(super) fn out_of_range<T: Serialize>(fields: &[Field], config: &T) -> Vec<String> {
     let mut faults = Vec::new();
     if let Ok(values) = Toml::try_from(config) {
-        visit(fields, &values, &mut |field, value| {
+        visit(fields, &values, "", &mut |path, field, value| {
             let number = match value {
                 #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^53")]
                 Toml::Integer(number) => *number as f64,
@@ -160,7 +186,7 @@ pub(super) fn out_of_range<T: Serialize>(fields: &[Field], config: &T) -> Vec<St
             let most = field.max.unwrap_or(f64::MAX);
             // Not a number is in no range.
             if !(least..=most).contains(&number) {
-                faults.push(format!("{} is {value}: give {}", field.path, range(field)));
+                faults.push(format!("{path} is {value}: give {}", range(field)));
             }
         });
     }
@@ -182,9 +208,9 @@ pub(super) fn restarts<T: Serialize>(fields: &[Field], old: &T, new: &T) -> Vec<
     let values = |config: &T| {
         let mut values = Vec::new();
         if let Ok(table) = Toml::try_from(config) {
-            visit(fields, &table, &mut |field, value| {
+            visit(fields, &table, "", &mut |path, field, value| {
                 if field.restart {
-                    values.push((field.path.clone(), value.clone()));
+                    values.push((path.to_owned(), value.clone()));
                 }
             });
         }
@@ -208,12 +234,19 @@ pub(super) fn restarts<T: Serialize>(fields: &[Field], old: &T, new: &T) -> Vec<
     paths
 }
 
-/// Calls `each` with every field that is no section, and its value where it has one.
-fn visit(fields: &[Field], table: &Toml, each: &mut impl FnMut(&Field, &Toml)) {
+/// Calls `each` with every field that is no section, its path, and its value where it has one.
+fn visit(fields: &[Field], table: &Toml, above: &str, each: &mut impl FnMut(&str, &Field, &Toml)) {
     for field in fields {
+        let dot = if above.is_empty() { "" } else { "." };
+        let path = format!("{above}{dot}{}", field.key);
         match table.get(&field.key) {
-            Some(value) if field.is_table() => visit(&field.fields, value, each),
-            Some(value) => each(field, value),
+            Some(Toml::Array(items)) if field.is_list => {
+                for (index, item) in items.iter().enumerate() {
+                    visit(&field.fields, item, &format!("{path}[{index}]"), each);
+                }
+            }
+            Some(value) if field.is_table() => visit(&field.fields, value, &path, each),
+            Some(value) => each(&path, field, value),
             None => {}
         }
     }

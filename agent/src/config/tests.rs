@@ -33,11 +33,12 @@ fn every_field_is_explained_in_both_texts() {
         for field in fields {
             assert!(!field.doc.is_empty(), "{} has no meaning", field.path);
             if field.is_table() || (field.is_open && !field.path.contains('.')) {
-                assert!(text.contains(&format!("[{}]\n", field.path)));
-                assert!(reference.contains(&format!("## `[{}]`\n", field.path)));
+                assert!(text.contains(&format!("{}\n", field.heading())));
+                assert!(reference.contains(&format!("## `{}`\n", field.heading())));
             } else {
+                let line = format!("{} = ", field.key);
                 assert!(
-                    text.contains(&format!("\n{} = ", field.key)),
+                    text.contains(&format!("\n{line}")) || text.contains(&format!("\n# {line}")),
                     "{}",
                     field.path
                 );
@@ -152,6 +153,26 @@ fn values_out_of_range_are_refused_with_their_place() {
     assert_eq!(
         refused("[kernel]\nrequired = ['tcp_send']\ndisabled = ['x',\n'tcp_send']"),
         "weir.toml:4:1: kernel.disabled[1] is `tcp_send`, which kernel.required names too"
+    );
+}
+
+#[test]
+fn receivers_of_alerts_are_checked_with_their_places() {
+    let text = "[alert]\nlog_hours = 0\n[[alert.webhook]]\nname = 'a'\nurl = 'http://h/'\n\
+                [[alert.webhook]]\nname = 'b'\nurl = 'http://h/'\nbatch = 0";
+    assert_eq!(
+        refused(text),
+        "weir.toml:2:1: alert.log_hours is 0: give a number from 1 to 8760\n\
+         weir.toml:9:1: alert.webhook[1].batch is 0: give a number from 1 to 1024\n\
+         weir.toml:9:1: alert.webhook[1].batch is 0: give a number from 1 to 1024"
+    );
+    assert_eq!(
+        refused("[[alert.webhook]]\nurll = 'x'"),
+        "weir.toml:2:1: unknown key `urll` in [alert.webhook]; did you mean `url`?"
+    );
+    assert_eq!(
+        refused("[[alert.alertmanager]]\nurls = ['am:9093']"),
+        "weir.toml:2:1: alert.alertmanager[0].urls: am:9093: give http://host:port or https://host:port"
     );
 }
 
@@ -274,6 +295,68 @@ mod shapes {
     struct Root {
         /// A section.
         push: Push,
+    }
+
+    /// A section with others in it, any number of times.
+    #[derive(Default, Serialize, JsonSchema)]
+    struct Many {
+        /// A section.
+        page: Page,
+    }
+
+    /// A section.
+    #[derive(Default, Serialize, JsonSchema)]
+    struct Page {
+        /// A flag.
+        on: bool,
+        /// Who gets it.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        hook: Vec<Hook>,
+    }
+
+    /// A receiver.
+    #[derive(Serialize, serde::Deserialize, JsonSchema)]
+    #[serde(default)]
+    struct Hook {
+        /// Where it is.
+        url: String,
+        /// How many.
+        #[schemars(range(min = 1, max = 9))]
+        batch: u32,
+    }
+
+    impl Default for Hook {
+        fn default() -> Self {
+            Self {
+                url: String::new(),
+                batch: 4,
+            }
+        }
+    }
+
+    #[test]
+    fn sections_that_repeat_are_shown_commented_out_and_checked_one_by_one() {
+        let fields = schema::fields::<Many>();
+        let text = text::default_text(&fields);
+        let (_, section) = text.split_once("\n\n").unwrap();
+        assert_eq!(
+            section,
+            "# A section.\n[page]\n\n# A flag.\non = false\n\n\
+             # Who gets it.\n# [[page.hook]]\n\n# Where it is.\n# url = \"\"\n\n\
+             # How many.\n# A number from 1 to 9.\n# batch = 4\n"
+        );
+        let hook = |batch| Hook {
+            batch,
+            ..Hook::default()
+        };
+        let hook = vec![hook(9), hook(10)];
+        let many = Many {
+            page: Page { on: true, hook },
+        };
+        assert_eq!(
+            schema::out_of_range(&fields, &many),
+            ["page.hook[1].batch is 10: give a number from 1 to 9"]
+        );
     }
 
     /// A section.

@@ -26,7 +26,7 @@ fn write_section(text: &mut String, section: &Field, off: &str) {
     write_doc(text, section);
     let is_off = section.default.is_none();
     let off = if is_off { "# " } else { off };
-    let _ = writeln!(text, "{off}[{}]", section.path);
+    let _ = writeln!(text, "{off}{}", section.heading());
     for example in section.examples.iter().filter_map(Json::as_object) {
         for (key, value) in example {
             let _ = writeln!(text, "# {key} = {}", inline(value));
@@ -89,7 +89,7 @@ pub(super) fn reference(fields: &[Field]) -> String {
 }
 
 fn write_reference(text: &mut String, section: &Field) {
-    let _ = writeln!(text, "## `[{}]`\n", section.path);
+    let _ = writeln!(text, "## `{}`\n", section.heading());
     for paragraph in &section.doc {
         let _ = writeln!(text, "{paragraph}\n");
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{Semaphore, watch};
@@ -50,6 +51,8 @@ pub struct Server {
     auth: Auth,
     limits: http::Limits,
     max_scrapes: usize,
+    /// What else is served, for those who may come in.
+    more: Option<Router>,
 }
 
 impl Prometheus {
@@ -87,7 +90,16 @@ impl Server {
                 write: Duration::from_secs(config.answer_timeout_seconds.into()),
             },
             max_scrapes: config.max_scrapes,
+            more: None,
         })
+    }
+
+    /// Serves these routes, too, behind the same credentials and limits of connections and time.
+    /// A router without routes is refused by a panic of axum's.
+    #[must_use]
+    pub fn mount(mut self, more: Router) -> Self {
+        self.more = Some(more);
+        self
     }
 
     /// Where it listens; tells the port if the configuration said 0.
@@ -118,6 +130,9 @@ impl Server {
             answer_timeout: self.limits.write,
             refusals: Seldom::default(),
         });
+        let more = self.more.map(|more| {
+            more.route_layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
+        });
         let router = Router::new()
             .route("/", get(index))
             .route("/metrics", get(metrics))
@@ -129,7 +144,8 @@ impl Server {
                     "nothing here; metrics are at /metrics\n",
                 )
             })
-            .with_state(state);
+            .with_state(state)
+            .merge(more.unwrap_or_default());
         http::serve(self.listener, self.tls, self.limits, router, stop)
             .await
             .context("[prometheus] endpoint")
@@ -184,6 +200,16 @@ struct Endpoint {
 }
 
 impl Endpoint {
+    /// An answer for those who may not come in.
+    fn turn_away(&self, headers: &HeaderMap) -> Option<Response> {
+        if self.auth.allows(headers) {
+            return None;
+        }
+        self.refuse("no or wrong credentials");
+        let challenge = [(header::WWW_AUTHENTICATE, self.auth.challenge())];
+        Some((StatusCode::UNAUTHORIZED, challenge, "credentials needed\n").into_response())
+    }
+
     fn refuse(&self, why: &str) {
         ExportCounts::add(&self.counts.scrapes_refused, 1);
         self.refusals
@@ -211,11 +237,21 @@ async fn readyz(State(endpoint): State<Arc<Endpoint>>) -> Response {
     }
 }
 
+/// Before whatever is mounted: credentials, and a bound on a request that comes in drop by drop.
+async fn guard(State(endpoint): State<Arc<Endpoint>>, request: Request, next: Next) -> Response {
+    if let Some(refusal) = endpoint.turn_away(request.headers()) {
+        return refusal;
+    }
+    let answer = next.run(request);
+    match tokio::time::timeout(endpoint.answer_timeout, answer).await {
+        Ok(answer) => answer,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response(),
+    }
+}
+
 async fn metrics(State(endpoint): State<Arc<Endpoint>>, headers: HeaderMap) -> Response {
-    if !endpoint.auth.allows(&headers) {
-        endpoint.refuse("no or wrong credentials");
-        let challenge = [(header::WWW_AUTHENTICATE, endpoint.auth.challenge())];
-        return (StatusCode::UNAUTHORIZED, challenge, "credentials needed\n").into_response();
+    if let Some(refusal) = endpoint.turn_away(&headers) {
+        return refusal;
     }
     let Ok(permit) = Arc::clone(&endpoint.scrapes).try_acquire_owned() else {
         endpoint.refuse("too many at once; see [prometheus] max_scrapes");

@@ -432,6 +432,106 @@ pub static CONFIG_RELOADS: Metric = Metric {
     per_service: false,
 };
 
+/// `weir.alert.transitions`
+pub static ALERT_TRANSITIONS: Metric = Metric {
+    name: "weir.alert.transitions",
+    unit: Unit::Count("alert"),
+    kind: Kind::Counter,
+    help: "Alerts that fired or were resolved, as they entered the log.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.alert.pages`
+pub static ALERT_PAGES: Metric = Metric {
+    name: "weir.alert.pages",
+    unit: Unit::Count("page"),
+    kind: Kind::Counter,
+    help: "Pages by receiver and outcome: delivered, repeated (Alertmanager is reminded of what fires), or refused for good and given up.",
+    labels: &["outcome", "receiver"],
+    per_service: false,
+};
+
+/// `weir.alert.requests`
+pub static ALERT_REQUESTS: Metric = Metric {
+    name: "weir.alert.requests",
+    unit: Unit::Count("request"),
+    kind: Kind::Counter,
+    help: "Tries to deliver pages by receiver and outcome: sent or failed. What failed and may pass is tried again.",
+    labels: &["outcome", "receiver"],
+    per_service: false,
+};
+
+/// `weir.alert.delay`
+pub static ALERT_DELAY: Metric = Metric {
+    name: "weir.alert.delay",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Time between the evaluation and the delivery, summed over delivered pages.",
+    labels: &["receiver"],
+    per_service: false,
+};
+
+/// `weir.alert.failing`
+pub static ALERT_FAILING: Metric = Metric {
+    name: "weir.alert.failing",
+    unit: Unit::Count("receiver"),
+    kind: Kind::Gauge,
+    help: "1 if the last try to deliver to this receiver failed.",
+    labels: &["receiver"],
+    per_service: false,
+};
+
+/// `weir.alert.waiting`
+pub static ALERT_WAITING: Metric = Metric {
+    name: "weir.alert.waiting",
+    unit: Unit::Count("page"),
+    kind: Kind::Gauge,
+    help: "Pages in the log that at least one receiver does not have yet.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.alert.dropped`
+pub static ALERT_DROPPED: Metric = Metric {
+    name: "weir.alert.dropped",
+    unit: Unit::Count("page"),
+    kind: Kind::Counter,
+    help: "Pages given up before a receiver had them, once for each such receiver, by reason: full (the log) or old.",
+    labels: &["reason"],
+    per_service: false,
+};
+
+/// `weir.alert.log.size`
+pub static ALERT_LOG_SIZE: Metric = Metric {
+    name: "weir.alert.log.size",
+    unit: Unit::Bytes,
+    kind: Kind::Gauge,
+    help: "Pages and states of rules that the log holds.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.alert.log.durable`
+pub static ALERT_LOG_DURABLE: Metric = Metric {
+    name: "weir.alert.log.durable",
+    unit: Unit::Count("log"),
+    kind: Kind::Gauge,
+    help: "1 if what enters the log survives a crash; 0 while there is no place to write, or none is configured.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.alert.log.failures`
+pub static ALERT_LOG_FAILURES: Metric = Metric {
+    name: "weir.alert.log.failures",
+    unit: Unit::Count("failure"),
+    kind: Kind::Counter,
+    help: "Troubles of the log by kind: write (failed, tried again), corrupt (a file or record that could not be read), state (a rule that does not fit), released (a delivered page that is repeated no more, to make room).",
+    labels: &["kind"],
+    per_service: false,
+};
+
 /// Every metric, in the order of export.
 pub static ALL: &[&Metric] = &[
     &TCP_SEND_DURATION,
@@ -477,4 +577,14 @@ pub static ALL: &[&Metric] = &[
     &OTLP_TIME,
     &OTLP_QUEUE,
     &CONFIG_RELOADS,
+    &ALERT_TRANSITIONS,
+    &ALERT_PAGES,
+    &ALERT_REQUESTS,
+    &ALERT_DELAY,
+    &ALERT_FAILING,
+    &ALERT_WAITING,
+    &ALERT_DROPPED,
+    &ALERT_LOG_SIZE,
+    &ALERT_LOG_DURABLE,
+    &ALERT_LOG_FAILURES,
 ];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::agent::Agent;
-use crate::fact::{fact, may_run};
+use crate::fact::{count_in_tries, fact, may_run};
 use crate::network::{B, Network};
 use crate::peer::Peer;
 use crate::retransmit::{connected, kinds};
@@ -19,7 +19,11 @@ fn pause(ms: u64) {
 
 /// Runs a case on a fresh network. It gives the peer whose segments count and the kinds, in the order
 /// of `retransmit::KINDS`, at least and at most.
-fn case(name: &str, run: impl FnOnce(&Network, &Agent) -> Seen) {
+fn case(name: &str, run: impl Fn(&Network, &Agent) -> Seen) {
+    count_in_tries(|| try_case(name, &run));
+}
+
+fn try_case(name: &str, run: impl Fn(&Network, &Agent) -> Seen) {
     if !may_run(name) {
         return;
     }

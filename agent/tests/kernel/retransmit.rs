@@ -8,7 +8,7 @@ use weir::event;
 use weir::metrics::{self, Source as _};
 
 use crate::agent::{Agent, Numbers};
-use crate::fact::{fact, in_tries, may_run};
+use crate::fact::{count_in_tries, fact, may_run};
 use crate::network::{B, Network};
 use crate::peer::Peer;
 
@@ -76,11 +76,9 @@ fn lose(agent: &Agent, wanted: u64, figures: &mut Vec<String>) {
     assert!(missed > 0 || truth - seen <= failed, "{figures:?}");
 }
 
-/// Once in about thirty runs one of 560 was missing; perhaps the fault that is described at
-/// `connections_that_fail_say_how`. Until that is found, three tries.
 #[test]
 fn retransmits_are_the_kernels_own_to_the_segment() {
-    in_tries(compare_retransmits);
+    count_in_tries(compare_retransmits);
 }
 
 fn compare_retransmits() {
@@ -94,6 +92,10 @@ fn compare_retransmits() {
 
 #[test]
 fn a_perf_buffer_carries_what_a_ring_does() {
+    count_in_tries(compare_transports);
+}
+
+fn compare_transports() {
     if !may_run("perf-transport") {
         return;
     }
@@ -136,6 +138,10 @@ fn a_perf_buffer_carries_what_a_ring_does() {
 
 #[test]
 fn needless_retransmits_are_those_that_dsack_reported() {
+    count_in_tries(compare_needless);
+}
+
+fn compare_needless() {
     if !may_run("spurious") {
         return;
     }

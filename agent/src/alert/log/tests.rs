@@ -183,7 +183,7 @@ fn a_full_log_gives_up_whole_episodes_first_and_counts_them() {
     many(&log, 0..40, resolved);
     many(&log, 40..60, fired);
     let dropped = log.counts().dropped_full.load(Ordering::Relaxed);
-    assert!(dropped > 0 && dropped % 2 == 0, "{dropped}");
+    assert!(dropped > 0 && dropped.is_multiple_of(2), "{dropped}");
     assert!(log.counts().bytes.load(Ordering::Relaxed) <= 40 << 10);
     let mut left = Vec::new();
     while let Some(batch) = log.next("a", ALL) {

@@ -44,7 +44,7 @@ pub struct Counts(Mutex<Vec<Arc<Receiver>>>);
 
 impl Counts {
     /// Replaces the receivers.
-    pub(super) fn watch(&self, receivers: impl Iterator<Item = Arc<Receiver>>) {
+    pub(in crate::alert) fn watch(&self, receivers: impl Iterator<Item = Arc<Receiver>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = receivers.collect();
     }
 

@@ -1,0 +1,23 @@
+//! Pages on their way to real receivers, misbehaving ones, and through kills of the sender.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+#[path = "alert/alertmanager.rs"]
+mod alertmanager;
+#[path = "alert/fault.rs"]
+mod fault;
+#[path = "alert/kill.rs"]
+mod kill;
+#[path = "alert/node.rs"]
+mod node;
+#[path = "alert/receiver.rs"]
+mod receiver;
+#[path = "alert/reload.rs"]
+mod reload;
+#[path = "alert/secret.rs"]
+mod secret;
+#[path = "alert/served.rs"]
+mod served;

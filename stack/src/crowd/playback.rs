@@ -1,0 +1,307 @@
+//! Playback as a pure model: media comes in, a monotonic clock runs, frames are shown or not.
+//!
+//! It does no I/O and reads no clock: every call carries `now`, seconds since the session began.
+//! Time never goes back; a call with an older `now` counts as one with the newest.
+
+use std::collections::VecDeque;
+
+mod range;
+
+use range::Ranges;
+
+/// Thresholds of the player. The defaults are those of Chromium with hls.js.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Media that must lie ahead before the first frame shows, and after a seek.
+    pub(crate) start_s: f64,
+    /// Media that must lie ahead before a stall ends.
+    pub(crate) resume_s: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            start_s: 0.3,
+            resume_s: 0.3,
+        }
+    }
+}
+
+/// What happened, with the moment at which it did (perhaps before the call that found out).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// First frame.
+    Started { at: f64 },
+    /// The playhead reached the end of the media.
+    StallBegan { at: f64, playhead: f64 },
+    /// Playback goes on (`recovered`), or the user did something else.
+    StallEnded {
+        at: f64,
+        since: f64,
+        playhead: f64,
+        recovered: bool,
+    },
+    /// Playback goes on after a seek or a long pause.
+    Sought { at: f64, since: f64 },
+    /// The end of the stream was played.
+    Finished { at: f64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Nothing has played yet.
+    Starting,
+    Playing,
+    Stalled {
+        since: f64,
+    },
+    Paused,
+    /// After a seek, or a resume without media.
+    Refilling {
+        since: f64,
+    },
+    Finished,
+}
+
+/// How the time of a session was spent; the parts add up to all time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Spent {
+    pub(crate) starting_s: f64,
+    pub(crate) playing_s: f64,
+    pub(crate) stalled_s: f64,
+    pub(crate) paused_s: f64,
+    pub(crate) refilling_s: f64,
+    pub(crate) finished_s: f64,
+}
+
+/// The model.
+#[derive(Clone, Debug)]
+pub(crate) struct Playback {
+    settings: Settings,
+    state: State,
+    now: f64,
+    playhead: f64,
+    /// Picture first, then sound where it comes apart.
+    tracks: Vec<Ranges>,
+    /// Where the stream ends, once known.
+    end: Option<f64>,
+    spent: Spent,
+    stalls: u32,
+    changes: VecDeque<Change>,
+}
+
+impl Playback {
+    /// A player with one track (picture and sound together) or two.
+    pub(crate) fn new(settings: Settings, tracks: usize) -> Self {
+        Self {
+            settings,
+            state: State::Starting,
+            now: 0.0,
+            playhead: 0.0,
+            tracks: vec![Ranges::default(); tracks.max(1)],
+            end: None,
+            spent: Spent::default(),
+            stalls: 0,
+            changes: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn playhead(&self) -> f64 {
+        self.playhead
+    }
+
+    pub(crate) fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    pub(crate) fn stalls(&self) -> u32 {
+        self.stalls
+    }
+
+    pub(crate) fn has_started(&self) -> bool {
+        self.state != State::Starting
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        matches!(self.state, State::Stalled { .. })
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state == State::Paused
+    }
+
+    /// Whether frames show.
+    pub(crate) fn is_playing(&self) -> bool {
+        self.state == State::Playing
+    }
+
+    /// End of the contiguous media of a track from the playhead on; the playhead if there is none.
+    pub(crate) fn end_of(&self, track: usize) -> f64 {
+        self.tracks
+            .get(track)
+            .map_or(self.playhead, |ranges| ranges.contiguous_end(self.playhead))
+    }
+
+    /// Contiguous media ahead on all tracks, seconds.
+    pub(crate) fn ahead_s(&self) -> f64 {
+        let ends = (0..self.tracks.len()).map(|track| self.end_of(track));
+        ends.fold(f64::INFINITY, f64::min) - self.playhead
+    }
+
+    /// What happened since the last call, oldest first.
+    pub(crate) fn take_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
+    }
+
+    /// When the next change comes if no media does.
+    pub(crate) fn next_change_at(&self) -> Option<f64> {
+        (self.state == State::Playing).then(|| self.now + (self.limit() - self.playhead).max(0.0))
+    }
+
+    /// Lets time pass.
+    pub(crate) fn advance(&mut self, now: f64) {
+        let step = (now - self.now).max(0.0);
+        match self.state {
+            State::Playing => self.play(step),
+            State::Starting => self.spent.starting_s += step,
+            State::Stalled { .. } => self.spent.stalled_s += step,
+            State::Paused => self.spent.paused_s += step,
+            State::Refilling { .. } => self.spent.refilling_s += step,
+            State::Finished => self.spent.finished_s += step,
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Media of a track arrived, ready to be shown.
+    pub(crate) fn append(&mut self, now: f64, track: usize, from: f64, to: f64) {
+        self.advance(now);
+        let keep_from = self.playhead;
+        if let Some(ranges) = self.tracks.get_mut(track) {
+            ranges.insert(from, to, keep_from);
+        }
+        self.go_on();
+    }
+
+    /// The stream ends there.
+    pub(crate) fn set_end(&mut self, now: f64, end: f64) {
+        self.advance(now);
+        self.end = Some(end);
+        self.go_on();
+    }
+
+    /// Moves the playhead without the user's doing: to the start position before the first frame,
+    /// or back to the live edge when the playlist has left the playhead behind. A stall goes on.
+    pub(crate) fn jump(&mut self, now: f64, to: f64) {
+        self.advance(now);
+        self.playhead = to;
+        self.go_on();
+    }
+
+    /// The user pauses.
+    pub(crate) fn pause(&mut self, now: f64) {
+        self.leave_stall(now);
+        if !matches!(self.state, State::Starting | State::Finished) {
+            self.state = State::Paused;
+        }
+    }
+
+    /// The user goes on after a pause.
+    pub(crate) fn resume(&mut self, now: f64) {
+        self.advance(now);
+        if self.state == State::Paused {
+            self.state = State::Refilling { since: self.now };
+            if self.is_filled(self.settings.resume_s) {
+                self.state = State::Playing;
+            }
+        }
+    }
+
+    /// The user jumps. Before the first frame it only moves the start.
+    pub(crate) fn seek(&mut self, now: f64, to: f64) {
+        self.leave_stall(now);
+        self.playhead = to;
+        if self.state != State::Starting && self.state != State::Paused {
+            self.state = State::Refilling { since: self.now };
+        }
+        self.go_on();
+    }
+
+    /// The user leaves: an open stall ends unrecovered.
+    pub(crate) fn leave_stall(&mut self, now: f64) {
+        self.advance(now);
+        if let State::Stalled { since } = self.state {
+            self.end_stall(since, false);
+            self.state = State::Refilling { since: self.now };
+        }
+    }
+
+    /// How far frames can be shown: Chromium stalls when either picture or sound is missing.
+    fn limit(&self) -> f64 {
+        let media = self.playhead + self.ahead_s();
+        self.end.map_or(media, |end| media.min(end))
+    }
+
+    fn play(&mut self, step: f64) {
+        let room = (self.limit() - self.playhead).max(0.0);
+        if step < room {
+            self.playhead += step;
+            self.spent.playing_s += step;
+            return;
+        }
+        self.playhead += room;
+        self.spent.playing_s += room;
+        let (at, rest) = (self.now + room, step - room);
+        if self.end.is_some_and(|end| self.playhead >= end - 1e-6) {
+            self.state = State::Finished;
+            self.spent.finished_s += rest;
+            self.changes.push_back(Change::Finished { at });
+        } else {
+            self.state = State::Stalled { since: at };
+            self.stalls += 1;
+            self.spent.stalled_s += rest;
+            self.changes.push_back(Change::StallBegan {
+                at,
+                playhead: self.playhead,
+            });
+        }
+    }
+
+    /// Starts or resumes if enough media is there.
+    fn go_on(&mut self) {
+        let at = self.now;
+        match self.state {
+            State::Starting if self.is_filled(self.settings.start_s) => {
+                self.changes.push_back(Change::Started { at });
+            }
+            State::Stalled { since } if self.is_filled(self.settings.resume_s) => {
+                self.end_stall(since, true)
+            }
+            State::Refilling { since } if self.is_filled(self.settings.start_s) => {
+                self.changes.push_back(Change::Sought { at, since });
+            }
+            State::Starting | State::Stalled { .. } | State::Refilling { .. } => return,
+            State::Playing | State::Paused | State::Finished => return,
+        }
+        self.state = State::Playing;
+    }
+
+    fn end_stall(&mut self, since: f64, recovered: bool) {
+        let (at, playhead) = (self.now, self.playhead);
+        self.changes.push_back(Change::StallEnded {
+            at,
+            since,
+            playhead,
+            recovered,
+        });
+    }
+
+    fn is_filled(&self, needed_s: f64) -> bool {
+        let wanted = self.playhead + needed_s;
+        let wanted = self.end.map_or(wanted, |end| wanted.min(end));
+        // Durations in playlists are rounded: a part of 200 ms may show as 199.999.
+        self.playhead + self.ahead_s() >= wanted - 1e-3
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! Which playlist and which object to ask for next.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::cmcd::Kind;
+use super::request::{Request, Want};
+use super::{Loader, Pending, Player};
+use crate::crowd::abr::{self, View};
+use crate::crowd::playlist::{Range, Resource};
+use crate::crowd::track::Object;
+use crate::truth::Event;
+
+/// hls.js: `maxBufferLength` and `maxMaxBufferLength`, seconds, and `maxBufferSize`, bits.
+const BUFFER_S: f64 = 30.0;
+const BUFFER_MOST_S: f64 = 600.0;
+const BUFFER_BITS: f64 = 8.0 * 60e6;
+
+impl Loader {
+    pub(super) fn new(url: Url) -> Self {
+        Self {
+            url,
+            layout: None,
+            playlist: None,
+            playlist_at: None,
+            playlist_failures: 0,
+            object: None,
+            object_at: 0.0,
+            object_failures: 0,
+            last: None,
+            parts_on: true,
+            map: None,
+        }
+    }
+
+    /// Address of something the playlist names; none where it makes no address.
+    fn resolve(&self, resource: &Resource) -> Option<Url> {
+        self.url.join(&resource.uri).ok()
+    }
+}
+
+impl Player {
+    pub(super) fn ask_for_master(&mut self) {
+        self.master_retry_at = None;
+        let url = self.with_cmcd(self.master.clone(), 0, Kind::Manifest);
+        self.master_pending = Some(self.ask(url, None, Want::Text));
+    }
+
+    /// Asks for all that is due.
+    pub(super) fn load(&mut self, now: f64) {
+        self.adapt(now);
+        for track in 0..self.loaders.len() {
+            let due = self.loaders[track].playlist_at.is_some_and(|at| at <= now);
+            if due && self.loaders[track].playlist.is_none() {
+                self.ask_for_playlist(track, now);
+            }
+            self.ask_for_object(track, now);
+        }
+    }
+
+    /// When [`Player::ask_for_object`] may have something to do though nothing arrives.
+    pub(super) fn next_load_at(&self, track: usize) -> Option<f64> {
+        let loader = &self.loaders[track];
+        let now = self.playback_now();
+        loader.layout.as_ref()?;
+        if loader.object_at > now {
+            return Some(loader.object_at);
+        }
+        // A full buffer drains with playback; look again when it has room.
+        let over =
+            self.playback.end_of(track) - self.playback.playhead() - self.buffer_limit(track);
+        (over >= 0.0 && self.playback.is_playing()).then_some(now + over + 0.05)
+    }
+
+    /// Picks the rung for the next object; a switch drops the playlist that is on its way.
+    fn adapt(&mut self, now: f64) {
+        let Some(ladder) = &self.ladder else { return };
+        let Some(loader) = self.loaders.first() else {
+            return;
+        };
+        if loader.object.is_some()
+            || self.last_rung.is_none()
+            || loader.layout.is_none()
+            || self.is_forced
+        {
+            return;
+        }
+        let view = View {
+            last: self.last_rung,
+            current: self.rung,
+            buffer_s: (self.playback.end_of(0) - self.playback.playhead()).max(0.0),
+            object_s: self.last_object_s,
+            live: loader
+                .layout
+                .as_ref()
+                .is_some_and(|layout| layout.is_live()),
+            playlist_s: self.playlist_took_s,
+        };
+        let rung = abr::choose(&ladder.rungs, &self.estimator, &view);
+        self.switch(now, rung);
+    }
+
+    pub(super) fn switch(&mut self, now: f64, rung: usize) {
+        let Some(url) = self
+            .ladder
+            .as_ref()
+            .and_then(|ladder| ladder.urls.get(rung))
+        else {
+            return;
+        };
+        if rung == self.rung {
+            return;
+        }
+        let url = url.clone();
+        self.notes.push_back((
+            now,
+            Event::Switch {
+                from_bps: self.rung_bps(self.rung),
+                to_bps: self.rung_bps(rung),
+            },
+        ));
+        self.switches += 1;
+        self.rung = rung;
+        let old = std::mem::replace(&mut self.loaders[0], Loader::new(url));
+        self.loaders[0].parts_on = old.parts_on;
+        self.aborts.extend(old.playlist.map(|(id, _)| id));
+        self.aborts.extend(old.object.map(|pending| pending.id));
+        self.loaders[0].playlist_at = Some(now);
+    }
+
+    /// Gives up an object that will not come in time, for a lower rung.
+    pub(super) fn abandon(&mut self, now: f64) {
+        let (Some(ladder), Some(loader)) = (&self.ladder, self.loaders.first()) else {
+            return;
+        };
+        let Some(pending) = loader
+            .object
+            .as_ref()
+            .filter(|pending| pending.can_be_abandoned())
+        else {
+            return;
+        };
+        if !self.playback.is_playing() && !self.playback.is_stalled() {
+            return;
+        }
+        let loading = abr::Loading {
+            rung: self.rung,
+            duration_s: pending.object.end - pending.object.start,
+            elapsed_s: now - pending.asked_at,
+            first_byte_s: pending.first_byte_s,
+            loaded: pending.loaded,
+        };
+        let buffer_s = (self.playback.end_of(0) - self.playback.playhead()).max(0.0);
+        let live = loader
+            .layout
+            .as_ref()
+            .is_some_and(|layout| layout.is_live());
+        let Some(abandon) = abr::abandon(&ladder.rungs, &self.estimator, &loading, buffer_s, live)
+        else {
+            return;
+        };
+        match loading.first_byte_s {
+            Some(first) => {
+                let wait = first.min(self.estimator.first_byte_s());
+                self.estimator.add(loading.elapsed_s - wait, loading.loaded);
+            }
+            None => self.estimator.add_first_byte(loading.elapsed_s),
+        }
+        let lower = ladder.rungs[abandon.rung].peak_bps;
+        if self.estimator.bps() * 0.7 > lower {
+            self.estimator.reset(lower);
+        }
+        self.is_forced = true;
+        self.switch(now, abandon.rung);
+    }
+
+    pub(super) fn ask_for_playlist(&mut self, track: usize, now: f64) {
+        let loader = &mut self.loaders[track];
+        loader.playlist_at = None;
+        let mut url = loader.url.clone();
+        let mut held = None;
+        if let Some(layout) = loader
+            .layout
+            .as_ref()
+            .filter(|layout| layout.is_live() && layout.misses == 0)
+        {
+            let (number, part) = match layout.last_part() {
+                Some((number, part)) if number == layout.media.open() => (number, Some(part + 1)),
+                Some(_) => (layout.media.open(), Some(0)),
+                None => (layout.media.open(), None),
+            };
+            let mut query = url.query_pairs_mut();
+            if layout.media.can_block {
+                query.append_pair("_HLS_msn", &number.to_string());
+                if let Some(part) = part {
+                    query.append_pair("_HLS_part", &part.to_string());
+                    // hls.js gives a held request up sooner than others.
+                    let part_s = layout.media.part_target_s.unwrap_or_default();
+                    held = Some(f64::max(3.0 * part_s, 0.8 * layout.media.target_s).min(10.0));
+                }
+            }
+            if layout
+                .media
+                .can_skip_until_s
+                .is_some_and(|until| now - layout.loaded_at < until / 2.0)
+            {
+                query.append_pair("_HLS_skip", "YES");
+            }
+            drop(query);
+        }
+        let held_within = held.map(Duration::from_secs_f64);
+        let url = self.with_cmcd(url, track, Kind::Manifest);
+        let id = self.ask(url, None, Want::Text);
+        if let (Some(within), Some(request)) = (held_within, self.requests.back_mut()) {
+            request.within = (within, within);
+        }
+        self.loaders[track].playlist = Some((id, now));
+    }
+
+    fn ask_for_object(&mut self, track: usize, now: f64) {
+        let limit = self.buffer_limit(track);
+        let playhead = self.playback.playhead();
+        let target = self.playback.end_of(track);
+        let loader = &mut self.loaders[track];
+        if loader.object.is_some() || loader.object_at > now || target - playhead >= limit {
+            return;
+        }
+        let Some(layout) = &loader.layout else { return };
+        // Behind the window there is nothing to load until the playhead jumps back to the edge.
+        let behind = layout.is_live() && target < layout.start() - 0.25;
+        if behind || layout.is_stale(now, loader.parts_on, playhead) {
+            return;
+        }
+        let Some(object) = layout.next_object(target, loader.last, &mut loader.parts_on, playhead)
+        else {
+            return;
+        };
+        let Some(url) = loader.resolve(&object.resource) else {
+            return;
+        };
+        let map = object
+            .map
+            .as_ref()
+            .and_then(|map| Some((loader.resolve(map)?, map.range)));
+        match map {
+            Some((map_url, range)) if loader.map.as_ref() != Some(&map_url) => {
+                let url = self.with_cmcd(map_url.clone(), track, Kind::Init);
+                let id = self.ask(url, range, Want::Size);
+                let pending = Pending {
+                    id,
+                    object,
+                    asked_at: now,
+                    first_byte_s: None,
+                    loaded: 0,
+                    is_map: true,
+                    is_chained: false,
+                };
+                self.loaders[track].object = Some(pending);
+            }
+            _ => self.ask_for_media(track, now, object, url, false),
+        }
+    }
+
+    /// The next part of the segment that was loaded last, if the playlist has it.
+    pub(super) fn chain(&mut self, track: usize, now: f64) {
+        let loader = &mut self.loaders[track];
+        let (Some(layout), Some((segment, Some(part)))) = (&loader.layout, loader.last) else {
+            return;
+        };
+        let Some(object) = layout.part_after(segment, part) else {
+            return;
+        };
+        if let Some(url) = loader.resolve(&object.resource) {
+            self.ask_for_media(track, now, object, url, true);
+        }
+    }
+
+    /// Asks for the media itself, its initialization section being there.
+    pub(super) fn ask_for_media(
+        &mut self,
+        track: usize,
+        now: f64,
+        object: Object,
+        url: Url,
+        is_chained: bool,
+    ) {
+        let seconds = object.end - object.start;
+        let range = object.resource.range;
+        let url = self.with_cmcd(url, track, Kind::Media { seconds });
+        if track == 0 {
+            self.last_object_s = seconds;
+        }
+        let id = self.ask(url, range, Want::Size);
+        let pending = Pending {
+            id,
+            object,
+            asked_at: now,
+            first_byte_s: None,
+            loaded: 0,
+            is_map: false,
+            is_chained,
+        };
+        self.loaders[track].object = Some(pending);
+    }
+
+    fn ask(&mut self, url: Url, range: Option<Range>, want: Want) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.requests.push_back(Request {
+            id,
+            url,
+            range,
+            want,
+            within: want.within(),
+        });
+        id
+    }
+
+    /// After a seek what is on its way is of no use.
+    pub(super) fn drop_objects(&mut self) {
+        for loader in &mut self.loaders {
+            self.aborts
+                .extend(loader.object.take().map(|pending| pending.id));
+            loader.last = None;
+        }
+    }
+
+    pub(super) fn buffer_limit(&self, track: usize) -> f64 {
+        let peak = self
+            .ladder
+            .as_ref()
+            .and_then(|ladder| ladder.rungs.get(self.rung))
+            .map(|rung| rung.peak_bps);
+        match peak.filter(|peak| track == 0 && *peak > 0.0) {
+            Some(peak) => (BUFFER_BITS / peak).clamp(BUFFER_S, BUFFER_MOST_S),
+            None => BUFFER_S,
+        }
+    }
+}

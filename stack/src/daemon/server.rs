@@ -1,0 +1,315 @@
+//! Serves HTTP/1.1 and HTTP/2 (with prior knowledge, or by ALPN over TLS) with bounds on
+//! connections, streams and time. What is served is the caller's.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+/// How long answers under way may take after a stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Pause after a failed accept, which is mostly a lack of file descriptors that lasts.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bounds of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub(crate) connections: usize,
+    /// Requests at a time in one HTTP/2 connection.
+    pub(crate) streams: u32,
+    /// Time for a TLS handshake and for each HTTP/1 request's header.
+    pub(crate) header: Duration,
+    /// Time without any progress in sending an answer, after which the connection is cut.
+    pub(crate) write: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            streams: 128,
+            header: Duration::from_secs(10),
+            write: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A server and the count of its connections. Clones share bounds and counts, so that one service
+/// may serve several ports.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    limits: Limits,
+    free: Arc<Semaphore>,
+    open: Gauge,
+    accepted: Counter,
+    failed: Counter,
+}
+
+/// Opens a port.
+///
+/// # Errors
+/// If the address is in use, not this machine's, or not permitted; in words for the user.
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => "address in use by another program",
+            io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+            io::ErrorKind::PermissionDenied => "not permitted (ports below 1024 are reserved)",
+            _ => &error.to_string(),
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {why}"))
+    })
+}
+
+impl Server {
+    /// A server whose counts of connections are in `registry`.
+    pub(crate) fn new(registry: &mut Registry, limits: Limits) -> Self {
+        let server = Self {
+            limits,
+            free: Arc::new(Semaphore::new(
+                limits.connections.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            open: Gauge::default(),
+            accepted: Counter::default(),
+            failed: Counter::default(),
+        };
+        registry.register(
+            "http_connections",
+            "Connections open now",
+            server.open.clone(),
+        );
+        registry.register(
+            "http_connections_accepted",
+            "Connections accepted",
+            server.accepted.clone(),
+        );
+        let help = "Connections cut by an error, a limit of time or a failed handshake";
+        registry.register("http_connections_failed", help, server.failed.clone());
+        server
+    }
+
+    /// Serves `router` until `stop`, then lets answers under way end within a grace period.
+    /// Handlers may take `ConnectInfo<SocketAddr>`.
+    ///
+    /// # Errors
+    /// If the listener cannot be used at all; failures of single connections are counted.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        router: Router,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let connections = TaskTracker::new();
+        while let Some(Ok(permit)) = stop
+            .run_until_cancelled(Arc::clone(&self.free).acquire_owned())
+            .await
+        {
+            let (stream, peer) = match stop.run_until_cancelled(listener.accept()).await {
+                Some(Ok(accepted)) => accepted,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    self.failed.inc();
+                    time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+                None => break,
+            };
+            self.accepted.inc();
+            let (server, tls, router, stop) =
+                (self.clone(), tls.clone(), router.clone(), stop.clone());
+            connections.spawn(async move {
+                server.open.inc();
+                if !server
+                    .serve_connection(stream, peer, tls, router, stop)
+                    .await
+                {
+                    server.failed.inc();
+                }
+                server.open.dec();
+                drop(permit);
+            });
+        }
+        drop(listener);
+        connections.close();
+        if time::timeout(GRACE, connections.wait()).await.is_err() {
+            tracing::debug!(
+                left = connections.len(),
+                "connections left at the end of the grace period"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the connection ended without an error.
+    async fn serve_connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        router: Router,
+        stop: CancellationToken,
+    ) -> bool {
+        // Answers are whole messages; waiting for more to send would only make them late.
+        if stream.set_nodelay(true).is_err() {
+            return false;
+        }
+        let Some(tls) = tls else {
+            return self.serve_stream(stream, peer, router, stop).await;
+        };
+        match time::timeout(self.limits.header, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve_stream(stream, peer, router, stop).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "failed TLS handshake");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn serve_stream(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        peer: SocketAddr,
+        router: Router,
+        stop: CancellationToken,
+    ) -> bool {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.limits.write));
+        let stream: Pin<Box<TimeoutStream<_>>> = Box::pin(stream);
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .keep_alive_interval(Duration::from_secs(20));
+        let mut connection =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let end = tokio::select! {
+            end = connection.as_mut() => end,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        end.inspect_err(|error| tracing::debug!(%peer, error, "connection cut"))
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::client::legacy::{Client, connect::HttpConnector};
+
+    use super::*;
+
+    type Browser = Client<HttpConnector, Empty<bytes::Bytes>>;
+
+    async fn start(
+        limits: Limits,
+    ) -> (
+        SocketAddr,
+        Server,
+        CancellationToken,
+        tokio::task::JoinHandle<io::Result<()>>,
+    ) {
+        let server = Server::new(&mut Registry::default(), limits);
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new()
+            .route(
+                "/peer",
+                get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }),
+            )
+            .layer(axum::middleware::from_fn(crate::daemon::trace));
+        let task = tokio::spawn(server.clone().serve(listener, None, router, stop.clone()));
+        (address, server, stop, task)
+    }
+
+    async fn ask(browser: &Browser, address: SocketAddr) -> (hyper::Version, String) {
+        let uri = format!("http://{address}/peer").parse().unwrap();
+        let response = browser.get(uri).await.unwrap();
+        let version = response.version();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (version, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn both_versions_of_http_are_served_on_one_port() {
+        let (address, server, stop, task) = start(Limits::default()).await;
+        let first: Browser = Client::builder(TokioExecutor::new()).build_http();
+        let second: Browser = Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+        let (version, peer) = ask(&first, address).await;
+        assert_eq!(version, hyper::Version::HTTP_11);
+        assert!(peer.starts_with("127.0.0.1:"), "{peer}");
+        assert_eq!(ask(&second, address).await.0, hyper::Version::HTTP_2);
+        assert_eq!((server.accepted.get(), server.open.get()), (2, 2));
+        stop.cancel();
+        task.await.unwrap().unwrap();
+        assert_eq!(server.open.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_above_the_bound_waits_for_its_turn() {
+        let limits = Limits {
+            connections: 1,
+            ..Limits::default()
+        };
+        let (address, server, _stop, _task) = start(limits).await;
+        let holder = TcpStream::connect(address).await.unwrap();
+        while server.open.get() == 0 {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        let browser: Browser = Client::builder(TokioExecutor::new()).build_http();
+        let waiting = tokio::spawn(async move { ask(&browser, address).await });
+        time::sleep(Duration::from_millis(50)).await;
+        assert!(!waiting.is_finished());
+        assert_eq!(server.accepted.get(), 1);
+        drop(holder);
+        assert_eq!(waiting.await.unwrap().0, hyper::Version::HTTP_11);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let (address, ..) = start(Limits::default()).await;
+        let error = listen(address).await.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("cannot listen on {address}: address in use by another program")
+        );
+    }
+}
