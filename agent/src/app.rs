@@ -1,7 +1,7 @@
 //! Wires the parts together, owns the tasks and the way down.
 //!
-//! One thread. Tasks: `records` (ring → names), `serve` (Prometheus), OTLP, `housekeep` (places,
-//! overhead budget). The kernel counts on its own; nothing here runs per event of a connection.
+//! One thread. Tasks: `records` (ring → names), `serve` (Prometheus), OTLP, pages to receivers,
+//! `housekeep` (places, overhead budget). The kernel counts on its own; nothing here runs per event of a connection.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::alert::paging::Paging;
 use crate::collect::Collector;
-use crate::config::{Config, changes_needing_restart};
+use crate::config::{Alert, Config, changes_needing_restart};
 use crate::export::otlp;
 use crate::export::prometheus::{Ready, Server};
 use crate::kernel::Kernel;
@@ -49,11 +50,19 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     let address = server
         .address()
         .context("cannot tell the listening address")?;
+    let paging = match config.alert.is_enabled() {
+        true => Some(Paging::start(&config.alert)?),
+        false => None,
+    };
     let mut kernel = start::kernel(&config)?;
     let records = kernel.records()?;
     report(&kernel);
     forward_probe_log(&mut kernel, &config);
     let collector = Arc::new(start::collector(&config, kernel));
+    if let Some(paging) = &paging {
+        // It is empty before.
+        let _ = collector.alerts.set(Arc::clone(paging.alerts()));
+    }
     let stop = CancellationToken::new();
     let (ready, is_ready) = watch::channel(Ready::No("taking over open sockets".into()));
     let exporter = if config.otlp.endpoint.is_empty() {
@@ -81,10 +90,17 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     let (current, changed) = watch::channel(config);
     tasks.spawn(housekeep(collector.clone(), changed, stop.clone()));
 
-    signals.obey(path, &current, &collector).await;
+    signals
+        .obey(path, &current, &collector, paging.as_ref())
+        .await;
     info!("stopping");
     stop.cancel();
-    let finish = async { while tasks.join_next().await.is_some() {} };
+    let finish = async {
+        if let Some(paging) = &paging {
+            paging.stop().await;
+        }
+        while tasks.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(GRACE, finish).await.is_err() {
         warn!("some tasks did not finish within {} s", GRACE.as_secs());
     }
@@ -147,19 +163,28 @@ impl Signals {
         path: Option<PathBuf>,
         current: &watch::Sender<Config>,
         collector: &Collector,
+        paging: Option<&Paging>,
     ) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => reload(path.as_deref(), current, collector),
+                _ = self.hang_up.recv() => {
+                    if let Some(alert) = reload(path.as_deref(), current, collector) {
+                        reload_receivers(&alert, paging).await;
+                    }
+                }
             }
         }
     }
 }
 
-/// Reads the configuration again; a bad one changes nothing.
-fn reload(path: Option<&std::path::Path>, current: &watch::Sender<Config>, collector: &Collector) {
+/// Reads the configuration again; a bad one changes nothing. Returns what changed in alerting.
+fn reload(
+    path: Option<&std::path::Path>,
+    current: &watch::Sender<Config>,
+    collector: &Collector,
+) -> Option<Alert> {
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(why) => {
@@ -168,7 +193,7 @@ fn reload(path: Option<&std::path::Path>, current: &watch::Sender<Config>, colle
                 .reloads_refused
                 .fetch_add(1, Ordering::Relaxed);
             error!("the configuration was not reloaded: {why}");
-            return;
+            return None;
         }
     };
     for key in changes_needing_restart(&current.borrow(), &config) {
@@ -177,8 +202,23 @@ fn reload(path: Option<&std::path::Path>, current: &watch::Sender<Config>, colle
     log::change(config.log.level);
     collector.reconfigure(&config.labels, &config.limits);
     collector.counts.reloads.fetch_add(1, Ordering::Relaxed);
-    current.send_replace(config);
+    let alert = config.alert.clone();
+    let old = current.send_replace(config);
     info!("configuration reloaded");
+    (alert != old.alert).then_some(alert)
+}
+
+/// Changes who is paged; if that cannot be, the old receivers stay.
+async fn reload_receivers(alert: &Alert, paging: Option<&Paging>) {
+    match paging {
+        Some(paging) => {
+            if let Err(why) = paging.reload(alert).await {
+                error!("the receivers of alerts stay as they were: {why:#}");
+            }
+        }
+        None if alert.is_enabled() => warn!("alert.rule_files takes effect at the next start"),
+        None => {}
+    }
 }
 
 /// Reads records until the end, and what is left then.

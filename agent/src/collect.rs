@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 use weir_ebpf::layout::{OwnerKey, Stats};
 
+use crate::alert::measure::Alerts;
 use crate::config::{Labels, Limits};
 use crate::event::{Event, Place};
 use crate::kernel::Kernel;
@@ -51,6 +52,8 @@ pub struct Collector {
     pub counts: Counts,
     /// Raised by the exporters.
     pub exports: Arc<ExportCounts>,
+    /// Raised by alerting; empty without rules.
+    pub alerts: OnceLock<Arc<Alerts>>,
     start_unix_ns: u64,
 }
 
@@ -84,6 +87,7 @@ impl Collector {
             inner: Mutex::new(inner),
             counts: Counts::default(),
             exports: Arc::default(),
+            alerts: OnceLock::new(),
             start_unix_ns: unix_ns(),
         }
     }

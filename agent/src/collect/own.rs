@@ -18,6 +18,8 @@ pub(super) fn families(collector: &Collector, inner: &mut Inner) -> Vec<Family> 
     out.extend(maps(inner));
     out.extend(agent(collector, inner));
     out.extend(exports(collector));
+    let alerts = collector.alerts.get();
+    out.extend(alerts.into_iter().flat_map(|alerts| alerts.families()));
     out
 }
 

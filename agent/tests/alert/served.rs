@@ -64,10 +64,8 @@ fn ask_blocking(address: SocketAddr, request: &str) -> String {
 
 async fn get(address: SocketAddr, path: &str, token: &str) -> String {
     let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
-    ask(
-        address,
-        &format!("{head}authorization: Bearer {token}\r\n\r\n"),
-    )
+    let request = format!("{head}authorization: Bearer {token}\r\n\r\n");
+    ask(address, request).await
 }
 
 #[tokio::test]

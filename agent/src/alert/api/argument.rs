@@ -117,3 +117,35 @@ impl Arguments {
         Ok((start_ms, end_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_form_comes_before_the_address() {
+        let arguments = Arguments::read(Some("query=b&match[]=x"), b"query=a+b&match%5B%5D=y");
+        assert_eq!(arguments.one("query"), "a b");
+        assert_eq!(arguments.all("match[]"), ["y", "x"]);
+        assert_eq!(arguments.one("none"), "");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(query in "\\PC{0,64}", form: Vec<u8>) {
+            let arguments = Arguments::read(Some(&query), &form);
+            let _ = (arguments.span(), arguments.between(), arguments.limit());
+        }
+
+        #[test]
+        fn a_span_has_at_most_11000_steps(start: f64, length in 0.0..1e15_f64, step: f64) {
+            let text = format!("start={start}&end={}&step={step}", start + length);
+            if let Ok(span) = Arguments::read(Some(&text), b"").span() {
+                prop_assert!(span.step_ms > 0);
+                prop_assert!((span.end_ms - span.start_ms) / span.step_ms <= MAX_POINTS);
+            }
+        }
+    }
+}
