@@ -102,7 +102,11 @@ fn finding(name: String, file: Result<RuleFile, FileError>, lint: Lint) -> Findi
             name,
             rules: file.rules(),
             error: None,
-            lint: if lint == Lint::None { None } else { duplicates(&file) },
+            lint: if lint == Lint::None {
+                None
+            } else {
+                duplicates(&file)
+            },
         },
         Err(error) => Finding {
             name,
@@ -141,9 +145,9 @@ fn json(finding: &Finding) -> serde_json::Value {
             serde_json::json!({
                 "line": problem.place.map(|(line, _)| line),
                 "column": problem.place.map(|(_, column)| column),
-                "group": rule.map(|(group, ..)| group),
-                "rule": rule.map(|(_, number, _)| number),
-                "name": rule.map(|(.., name)| name),
+                "group": rule.map(|rule| &rule.group),
+                "rule": rule.map(|rule| rule.number),
+                "name": rule.map(|rule| &rule.name),
                 "message": problem.message,
             })
         })

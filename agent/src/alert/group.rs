@@ -115,9 +115,14 @@ impl Group {
     /// hash of file and name, as Prometheus spreads them.
     pub fn slot(&self, now_ms: i64) -> i64 {
         let labels = Labels::new([("file", &*self.file), ("name", &*self.name)]);
-        let interval_ns = u64::try_from(self.interval_ms).unwrap_or(1).saturating_mul(1_000_000);
+        let interval_ns = u64::try_from(self.interval_ms)
+            .unwrap_or(1)
+            .saturating_mul(1_000_000);
         let offset_ms = (labels.hash64() % interval_ns / 1_000_000) as i64;
-        now_ms - now_ms.saturating_sub(offset_ms).rem_euclid(self.interval_ms)
+        now_ms
+            - now_ms
+                .saturating_sub(offset_ms)
+                .rem_euclid(self.interval_ms)
     }
 
     /// The time for which the group is to be evaluated now, if it is; slots that passed meanwhile
@@ -243,14 +248,20 @@ fn step<S: Query + Append>(
             rule.last_error = Some(why);
         }
         Ok(outcome) => {
-            rule.health = if outcome.complaint.is_some() { Health::Err } else { Health::Ok };
+            rule.health = if outcome.complaint.is_some() {
+                Health::Err
+            } else {
+                Health::Ok
+            };
             evaluation.failures += u64::from(outcome.complaint.is_some());
             rule.last_error = outcome.complaint;
             changed = outcome.changed;
             evaluation.transitions.extend(outcome.transitions);
             evaluation.reminders.extend(outcome.reminders);
             evaluation.expansion_failures += outcome.expansion_failures;
-            evaluation.expansion_error = outcome.expansion_error.or(evaluation.expansion_error.take());
+            evaluation.expansion_error = outcome
+                .expansion_error
+                .or(evaluation.expansion_error.take());
             write(rule, source, outcome.samples, context, evaluation);
         }
     }

@@ -85,7 +85,11 @@ impl Template {
     /// # Errors
     /// If it is no template, names a function that does not exist or a variable that nobody set.
     pub fn parse(alert: &str, text: &str) -> Result<Self, ParseError> {
-        Self::with_source(format!("__alert_{alert}"), text, format!("{PREAMBLE}{text}"))
+        Self::with_source(
+            format!("__alert_{alert}"),
+            text,
+            format!("{PREAMBLE}{text}"),
+        )
     }
 
     fn with_source(name: String, text: &str, source: String) -> Result<Self, ParseError> {
@@ -96,7 +100,10 @@ impl Template {
         }
         let tree = if text.contains("{{") {
             let tree = parser::parse(&source).map_err(|problem| {
-                ParseError(format!("template: {name}:{}: {}", problem.line, problem.message))
+                ParseError(format!(
+                    "template: {name}:{}: {}",
+                    problem.line, problem.message
+                ))
             })?;
             Some((source.into_boxed_str(), tree))
         } else {

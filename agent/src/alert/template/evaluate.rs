@@ -44,7 +44,12 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Prepares a run.
-    pub(super) fn new(tree: &'a Tree, name: &'a str, source: &'a str, scope: &'a Scope<'a>) -> Self {
+    pub(super) fn new(
+        tree: &'a Tree,
+        name: &'a str,
+        source: &'a str,
+        scope: &'a Scope<'a>,
+    ) -> Self {
         Self {
             tree,
             name,
@@ -95,7 +100,9 @@ impl<'a> Run<'a> {
 
     fn write(&mut self, text: &str) -> Result<(), String> {
         if self.out.len() + text.len() > MAX_OUTPUT_BYTES {
-            return Err(format!("template writes more than {MAX_OUTPUT_BYTES} bytes"));
+            return Err(format!(
+                "template writes more than {MAX_OUTPUT_BYTES} bytes"
+            ));
         }
         self.out.push_str(text);
         Ok(())
@@ -223,7 +230,11 @@ impl<'a> Run<'a> {
             self.variables.push((name, value));
             return Ok(());
         }
-        let slot = self.variables.iter_mut().rev().find(|(have, _)| *have == name);
+        let slot = self
+            .variables
+            .iter_mut()
+            .rev()
+            .find(|(have, _)| *have == name);
         match slot {
             Some((_, have)) => *have = value,
             None => return Err(format!("undefined variable: {name}")),

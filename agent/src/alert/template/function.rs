@@ -103,7 +103,8 @@ pub(super) fn call(name: &str, args: &[Value], scope: &Scope<'_>) -> Result<Valu
             Ok(Value::Bool(regex(pattern)?.is_match(text)))
         }
         ("reReplaceAll", [Value::Text(pattern), Value::Text(by), Value::Text(text)]) => {
-            let regex = regex(pattern).map_err(|why| format!("regexp: Compile(`{pattern}`): {why}"))?;
+            let regex =
+                regex(pattern).map_err(|why| format!("regexp: Compile(`{pattern}`): {why}"))?;
             Ok(Value::from(&*regex.replace_all(text, &**by)))
         }
         (_, [value]) => of_number(name, value),
@@ -150,7 +151,9 @@ fn of_number(name: &str, value: &Value) -> Result<Value, String> {
         "humanize1024" => humanize::humanize1024(value).into(),
         "humanizeDuration" => humanize::humanize_duration(value).into(),
         "humanizePercentage" => humanize::humanize_percentage(value).into(),
-        "humanizeTimestamp" if !value.is_finite() => format::sprintf("%.4g", &[Value::Float(value)]).into(),
+        "humanizeTimestamp" if !value.is_finite() => {
+            format::sprintf("%.4g", &[Value::Float(value)]).into()
+        }
         "humanizeTimestamp" => Value::Time(humanize::to_time(value)?).shown().into(),
         "toTime" => Value::Time(humanize::to_time(value)?),
         "toDuration" => {
@@ -218,7 +221,8 @@ fn title(text: &str) -> String {
         } else {
             titled.extend(c.to_uppercase());
         }
-        after_letter = c.is_alphanumeric() || c == '_' || (after_letter && matches!(c, '\'' | '.' | ':'));
+        after_letter =
+            c.is_alphanumeric() || c == '_' || (after_letter && matches!(c, '\'' | '.' | ':'));
     }
     titled
 }

@@ -158,7 +158,9 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         if self.named.get(&name).is_some_and(|have| !is_empty(have)) {
-            return Err(self.problem(format!("template: multiple definition of template {name:?}")));
+            return Err(self.problem(format!(
+                "template: multiple definition of template {name:?}"
+            )));
         }
         self.named.insert(name, body);
         Ok(())
@@ -199,7 +201,9 @@ impl<'a> Parser<'a> {
         let token = self.take_word();
         let Kind::Keyword(keyword) = token.kind else {
             self.next -= 1;
-            return Ok(Item::Node(Node::Action(self.pipe("command", Kind::RightDelim)?)));
+            return Ok(Item::Node(Node::Action(
+                self.pipe("command", Kind::RightDelim)?,
+            )));
         };
         Ok(Item::Node(match keyword {
             Keyword::End => {
@@ -333,7 +337,9 @@ impl<'a> Parser<'a> {
             | Expr::Text(..) = command.words[0]
             {
                 let stage = index + 1;
-                return Err(self.problem(format!("non executable command in pipeline stage {stage}")));
+                return Err(
+                    self.problem(format!("non executable command in pipeline stage {stage}"))
+                );
             }
         }
         Ok(pipe)
@@ -454,9 +460,11 @@ impl<'a> Parser<'a> {
                 Some(number) => Expr::Number(at, number, text.to_owned()),
                 None => return Err(self.problem(format!("illegal number syntax: {text:?}"))),
             },
-            Kind::LeftParen => Expr::Pipe(Box::new(
-                self.deeper(|parser| parser.pipe("parenthesized pipeline", Kind::RightParen))?,
-            )),
+            Kind::LeftParen => {
+                Expr::Pipe(Box::new(self.deeper(|parser| {
+                    parser.pipe("parenthesized pipeline", Kind::RightParen)
+                })?))
+            }
             Kind::String | Kind::RawString => match literal::unquote(text) {
                 Some(value) => Expr::Text(at, value.into(), text.to_owned()),
                 None => return Err(self.problem("invalid syntax")),
