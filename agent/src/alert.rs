@@ -16,6 +16,7 @@ pub mod source;
 pub mod state;
 pub mod template;
 pub mod unit;
+pub mod view;
 
 // What becomes of a page.
 pub mod api;

@@ -1,5 +1,8 @@
 //! `weir rules check`: says of rule files what `promtool check rules` says, with its exit codes.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;

@@ -407,3 +407,27 @@ fn a_rule_that_needs_more_than_the_window_is_refused_by_name() {
     );
     assert!(text.contains("rule 3, \"At\""), "{text}");
 }
+
+#[test]
+fn the_api_is_shown_rules_with_their_state() {
+    let mut bench = Bench::new(
+        "  interval: 15s\n  limit: 3\n  rules:\n  - {alert: A, expr: x > 0, for: 90s, annotations: {a: '{{ $value }}'}}\n  - {record: r, expr: x}\n",
+    );
+    let before = serde_json::to_value(crate::alert::view::groups(&bench.set)).unwrap();
+    assert_eq!(before[0]["rules"][0]["state"], "unknown");
+    bench.put(&[("__name__", "x")], 0, 2.0);
+    bench.evaluate(0);
+    let shown = serde_json::to_value(crate::alert::view::groups(&bench.set)).unwrap();
+    let (group, rule) = (&shown[0], &shown[0]["rules"][0]);
+    assert_eq!(
+        (&group["file"], &group["interval"], &group["limit"]),
+        (&"f.yml".into(), &15.0.into(), &3.into())
+    );
+    assert_eq!(
+        (&rule["state"], &rule["duration"], &rule["health"]),
+        (&"pending".into(), &90.0.into(), &"ok".into())
+    );
+    assert_eq!(rule["annotations"]["a"], "{{ $value }}");
+    assert_eq!(rule["alerts"][0]["annotations"]["a"], "2");
+    assert_eq!(group["rules"][1]["type"], "recording");
+}
