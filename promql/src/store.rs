@@ -99,9 +99,20 @@ impl Store {
         result
     }
 
-    /// Adds a sample to a series that [`Store::append`] has named; the caller
-    /// thereby saves the search. Fails as out of order if the series is gone.
-    pub fn append_again(&mut self, series: SeriesId, point: Point) -> Result<SeriesId, Refused> {
+    /// Like [`Store::append`], which has named the series before; saves the
+    /// search. Slots are used again, so the labels decide if the name still holds.
+    pub fn append_again(
+        &mut self,
+        series: SeriesId,
+        labels: &Labels,
+        point: Point,
+    ) -> Result<SeriesId, Refused> {
+        let holds = self
+            .entry(series)
+            .is_some_and(|entry| entry.labels == *labels);
+        if !holds {
+            return self.append(labels, point);
+        }
         let result = self.append_to(series, point);
         self.stats.count(&result);
         result

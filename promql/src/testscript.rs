@@ -25,7 +25,10 @@ pub use run::run_script;
 pub fn series(labels: &str, values: &str) -> Result<(Labels, Vec<Option<SampleValue>>), String> {
     let labels = parse_labels(labels).map_err(|error| error.to_string())?;
     let values = notation::values(values)?.into_iter();
-    Ok((labels, values.map(|item| item.map(|item| item.value)).collect()))
+    Ok((
+        labels,
+        values.map(|item| item.map(|item| item.value)).collect(),
+    ))
 }
 
 /// What became of one `eval`.

@@ -107,6 +107,20 @@ fn idle_series_go_and_their_slots_are_used_again() {
 }
 
 #[test]
+fn a_name_from_before_never_reaches_another_series() {
+    let mut store = Store::new(StoreLimits::default());
+    let (old, new) = (series("old", 1), series("new", 1));
+    let id = store.append(&old, point(1, 1.0)).unwrap();
+    assert_eq!(store.append_again(id, &old, point(2, 2.0)), Ok(id));
+    store.expire(i64::MAX);
+    assert_eq!(store.append(&new, point(3, 3.0)), Ok(id));
+    let again = store.append_again(id, &old, point(4, 4.0)).unwrap();
+    assert_ne!(again, id);
+    assert_eq!(store.labels(again), &old);
+    assert_eq!(store.last(id, 0, 10).unwrap().at_ms, 3);
+}
+
+#[test]
 fn five_thousand_series_for_ten_minutes_stay_below_ten_megabytes() {
     let mut store = Store::new(StoreLimits::default());
     store.set_needs(vec![keep("m", 600_000)]);
