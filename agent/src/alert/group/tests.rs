@@ -103,7 +103,7 @@ fn later_rules_see_what_earlier_ones_wrote() {
         (4, 0, 0)
     );
     assert_eq!(evaluation.changed, [1]);
-    assert_eq!(bench.ask("firing", MINUTE), ["firing{} 1"]);
+    assert_eq!(bench.ask("firing", MINUTE), [r#"{__name__="firing"} 1"#]);
     assert!(bench.set.groups[0].took_ns > 0 && bench.set.groups[0].rules[0].took_ns == 5);
 }
 
@@ -132,7 +132,7 @@ fn a_rule_that_fails_changes_nothing_and_stops_no_other() {
             .contains("duplicate series")
     );
     assert_eq!(rules[0].alerts.state(), State::Firing);
-    assert_eq!(bench.ask("r", MINUTE), [r#"r{a="1"} 1"#]);
+    assert_eq!(bench.ask("r", MINUTE), [r#"{__name__="r", a="1"} 1"#]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_reload_keeps_the_state_of_rules_with_the_same_name_and_labels() {
     let series = bench.ask("ALERTS", 2 * MINUTE);
     assert_eq!(
         series,
-        [r#"ALERTS{alertname="A", alertstate="firing", l="b"} 1"#]
+        [r#"{__name__="ALERTS", alertname="A", alertstate="firing", l="b"} 1"#]
     );
     let gone = bench.set.replace(Vec::new(), &bench.settings, 3 * MINUTE);
     assert_eq!(gone.len(), 1);

@@ -107,8 +107,8 @@ fn the_series_tell_about_pending_and_firing_alerts_only() {
     assert_eq!(
         shown,
         [
-            r#"ALERTS{alertname="A", alertstate="pending", on="a"} 1"#,
-            r#"ALERTS_FOR_STATE{alertname="A", on="a"} 90"#,
+            r#"{__name__="ALERTS", alertname="A", alertstate="pending", on="a"} 1"#,
+            r#"{__name__="ALERTS_FOR_STATE", alertname="A", on="a"} 90"#,
         ]
     );
     alerts.update(vec![], &terms(1, 0), 150_500).unwrap();
