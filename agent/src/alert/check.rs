@@ -1,5 +1,8 @@
 //! `weir rules check`: says of rule files what `promtool check rules` says, with its exit codes.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -102,7 +105,11 @@ fn finding(name: String, file: Result<RuleFile, FileError>, lint: Lint) -> Findi
             name,
             rules: file.rules(),
             error: None,
-            lint: if lint == Lint::None { None } else { duplicates(&file) },
+            lint: if lint == Lint::None {
+                None
+            } else {
+                duplicates(&file)
+            },
         },
         Err(error) => Finding {
             name,
@@ -141,9 +148,9 @@ fn json(finding: &Finding) -> serde_json::Value {
             serde_json::json!({
                 "line": problem.place.map(|(line, _)| line),
                 "column": problem.place.map(|(_, column)| column),
-                "group": rule.map(|(group, ..)| group),
-                "rule": rule.map(|(_, number, _)| number),
-                "name": rule.map(|(.., name)| name),
+                "group": rule.map(|rule| &rule.group),
+                "rule": rule.map(|rule| rule.number),
+                "name": rule.map(|rule| &rule.name),
                 "message": problem.message,
             })
         })

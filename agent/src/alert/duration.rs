@@ -71,3 +71,38 @@ pub fn shown(span_ms: i64) -> String {
     }
     text
 }
+
+/// Milliseconds as seconds.
+pub fn seconds(span_ms: i64) -> f64 {
+    span_ms as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, shown};
+
+    #[test]
+    fn durations_are_read_and_written_as_prometheus_does() {
+        for (text, span_ms, again) in [
+            ("0", 0, "0s"),
+            ("5m", 300_000, "5m"),
+            ("90s", 90_000, "1m30s"),
+            ("1h30m", 5_400_000, "1h30m"),
+            ("1y2w3d4h5m6s7ms", 33_019_506_007, "382d4h5m6s7ms"),
+            ("7d", 604_800_000, "1w"),
+            ("8d", 691_200_000, "8d"),
+            ("365d", 31_536_000_000, "1y"),
+            ("100ms", 100, "100ms"),
+        ] {
+            assert_eq!(parse(text), Ok(span_ms), "{text}");
+            assert_eq!(shown(span_ms), again, "{text}");
+        }
+        for text in [
+            "", "5", "m", "-5m", "1.5h", "30m1h", "1d1d", "1ms5s", " 5m", "5 m", "é",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert_eq!(parse("300y"), Err("duration out of range".to_owned()));
+        assert!(parse(&"9".repeat(40)).is_err());
+    }
+}

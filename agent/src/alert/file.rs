@@ -92,10 +92,21 @@ pub struct Problem {
     pub place: Option<(u64, u64)>,
     /// A second place that it is about.
     pub other_place: Option<(u64, u64)>,
-    /// The group, the rule's number in it from 1, and the rule's name, if it is about a rule.
-    pub rule: Option<(String, usize, String)>,
+    /// The rule, if it is about one.
+    pub rule: Option<Box<RuleName>>,
     /// What is wrong.
     pub message: String,
+}
+
+/// Says which rule is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleName {
+    /// Its group.
+    pub group: String,
+    /// Its number in the group, from 1.
+    pub number: usize,
+    /// Its name; empty if it has none.
+    pub name: String,
 }
 
 impl Problem {
@@ -113,7 +124,12 @@ impl fmt::Display for Problem {
         for (line, column) in self.place.iter().chain(&self.other_place) {
             write!(f, "{line}:{column}: ")?;
         }
-        if let Some((group, number, name)) = &self.rule {
+        if let Some(rule) = &self.rule {
+            let RuleName {
+                group,
+                number,
+                name,
+            } = &**rule;
             write!(f, "group {group:?}, rule {number}, {name:?}: ")?;
         }
         f.write_str(&self.message)

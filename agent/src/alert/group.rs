@@ -37,7 +37,7 @@ impl Default for Settings {
             interval_ms: 60_000,
             query_offset_ms: 0,
             resend_ms: 60_000,
-            external: External::default(),
+            external: External::new(Default::default(), ""),
         }
     }
 }
@@ -115,11 +115,14 @@ impl Group {
     /// hash of file and name, as Prometheus spreads them.
     pub fn slot(&self, now_ms: i64) -> i64 {
         let labels = Labels::new([("file", &*self.file), ("name", &*self.name)]);
-        let interval_ns = i128::from(self.interval_ms) * 1_000_000;
-        let offset_ns = i128::from(labels.hash64()) % interval_ns;
-        let now_ns = i128::from(now_ms) * 1_000_000;
-        let slot_ns = now_ns - (now_ns - offset_ns).rem_euclid(interval_ns);
-        i64::try_from(slot_ns.div_euclid(1_000_000)).unwrap_or(now_ms)
+        let interval_ns = u64::try_from(self.interval_ms)
+            .unwrap_or(1)
+            .saturating_mul(1_000_000);
+        let offset_ms = (labels.hash64() % interval_ns / 1_000_000) as i64;
+        now_ms
+            - now_ms
+                .saturating_sub(offset_ms)
+                .rem_euclid(self.interval_ms)
     }
 
     /// The time for which the group is to be evaluated now, if it is; slots that passed meanwhile
@@ -135,8 +138,7 @@ impl Group {
             self.slot_ms = Some(slot);
             return Some(slot);
         }
-        // Rounding to milliseconds may move a slot by one.
-        let passed = (slot - last + self.interval_ms / 2) / self.interval_ms;
+        let passed = (slot - last) / self.interval_ms;
         if passed == 0 {
             return None;
         }
@@ -246,14 +248,20 @@ fn step<S: Query + Append>(
             rule.last_error = Some(why);
         }
         Ok(outcome) => {
-            rule.health = if outcome.complaint.is_some() { Health::Err } else { Health::Ok };
+            rule.health = if outcome.complaint.is_some() {
+                Health::Err
+            } else {
+                Health::Ok
+            };
             evaluation.failures += u64::from(outcome.complaint.is_some());
             rule.last_error = outcome.complaint;
             changed = outcome.changed;
             evaluation.transitions.extend(outcome.transitions);
             evaluation.reminders.extend(outcome.reminders);
             evaluation.expansion_failures += outcome.expansion_failures;
-            evaluation.expansion_error = outcome.expansion_error.or(evaluation.expansion_error.take());
+            evaluation.expansion_error = outcome
+                .expansion_error
+                .or(evaluation.expansion_error.take());
             write(rule, source, outcome.samples, context, evaluation);
         }
     }

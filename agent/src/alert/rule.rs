@@ -117,7 +117,11 @@ impl Rule {
     ///
     /// # Errors
     /// With what keeps it from having a result; the state stays as it is then.
-    pub fn evaluate(&mut self, source: &dyn Query, context: &Context<'_>) -> Result<Outcome, String> {
+    pub fn evaluate(
+        &mut self,
+        source: &dyn Query,
+        context: &Context<'_>,
+    ) -> Result<Outcome, String> {
         let asked_ms = context.at_ms.saturating_sub(context.query_offset_ms);
         let result = vector(source.instant(&self.written.expr, asked_ms)?)?;
         let written = Arc::clone(&self.written);
@@ -139,7 +143,7 @@ impl Rule {
         let mut expander = Expander {
             scope: Scope {
                 now_ms: context.at_ms,
-                external_url: &context.external.url,
+                address: context.external.address.as_deref(),
                 query: &query,
             },
             external: context.external,
@@ -171,7 +175,9 @@ impl Rule {
         transitions.extend(due.transitions);
         let samples = self.alerts.samples().into_iter();
         Ok(Outcome {
-            samples: samples.map(|(labels, value)| (labels, value.into())).collect(),
+            samples: samples
+                .map(|(labels, value)| (labels, value.into()))
+                .collect(),
             changed: update.changed || !transitions.is_empty(),
             transitions,
             reminders: due.reminders,
@@ -188,7 +194,10 @@ impl Rule {
 /// A recording rule's result under the rule's name and labels.
 fn record(rule: &file::Rule, result: Vec<Sample>, limit: usize) -> Result<Outcome, String> {
     if limit > 0 && result.len() > limit {
-        return Err(format!("exceeded limit of {limit} with {} series", result.len()));
+        return Err(format!(
+            "exceeded limit of {limit} with {} series",
+            result.len()
+        ));
     }
     let mut samples = Vec::with_capacity(result.len());
     let mut seen = HashSet::with_capacity(result.len());
@@ -274,7 +283,9 @@ fn query(source: &dyn Query, text: &str, at_ms: i64) -> Result<Vec<TemplateSampl
     let expr = Expression::parse(text)?;
     let samples = vector(source.instant(&expr, at_ms)?)?;
     if samples.len() > MAX_TEMPLATE_SAMPLES {
-        return Err(format!("query gives more than {MAX_TEMPLATE_SAMPLES} samples"));
+        return Err(format!(
+            "query gives more than {MAX_TEMPLATE_SAMPLES} samples"
+        ));
     }
     Ok(samples.iter().map(template_sample).collect())
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_promql::store::{Need, needs};
 
 use super::duration::shown;
-use super::file::{FileError, Problem, RuleFile};
+use super::file::{FileError, Problem, RuleFile, RuleName};
 use super::group::{Group, Settings};
 use super::page::{Page, Pairs};
 use super::rule::Rule;
@@ -102,7 +102,11 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Vec<FileError>> {
             Err(why) => errors.push(why),
         }
     }
-    if errors.is_empty() { Ok(files) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(files)
+    } else {
+        Err(errors)
+    }
 }
 
 fn list(path: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -167,7 +171,11 @@ impl RuleSet {
     pub fn save(&self, at_ms: i64) -> Vec<SavedRule> {
         let mut saved = Vec::new();
         for group in &self.groups {
-            for rule in group.rules.iter().filter(|rule| rule.alerts.iter().next().is_some()) {
+            for rule in group
+                .rules
+                .iter()
+                .filter(|rule| rule.alerts.iter().next().is_some())
+            {
                 saved.push(SavedRule::new(group, rule, at_ms));
             }
         }
@@ -188,7 +196,9 @@ impl RuleSet {
             let tree = group.rules[rule].written.expr.tree();
             let needs = needs(tree, lookback_ms, group.query_offset_ms).unwrap_or_default();
             let window_ms = needs.iter().map(|need| need.window_ms).max().unwrap_or(0);
-            let warm_at_ms = now_ms.saturating_add(window_ms).saturating_add(2 * group.interval_ms);
+            let warm_at_ms = now_ms
+                .saturating_add(window_ms)
+                .saturating_add(2 * group.interval_ms);
             group.rules[rule].alerts = Alerts::restore(saved.state, now_ms, warm_at_ms);
         }
         gone
@@ -226,7 +236,11 @@ pub fn demand(
             let offset_ms = group.query_offset_ms.unwrap_or(settings.query_offset_ms);
             for (index, rule) in group.rules.iter().enumerate() {
                 let refuse = |message: String| Problem {
-                    rule: Some((group.name.clone(), index + 1, rule.name.clone())),
+                    rule: Some(Box::new(RuleName {
+                        group: group.name.clone(),
+                        number: index + 1,
+                        name: rule.name.clone(),
+                    })),
                     ..Problem::plain(message)
                 };
                 match needs(rule.expr.tree(), lookback_ms, offset_ms) {
@@ -251,5 +265,9 @@ pub fn demand(
             });
         }
     }
-    if errors.is_empty() { Ok(all) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(all)
+    } else {
+        Err(errors)
+    }
 }

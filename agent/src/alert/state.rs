@@ -168,7 +168,12 @@ impl Alerts {
             if is_news || alert.is_to_be_repeated(at_ms, sending.resend_ms) {
                 alert.last_sent_at_ms = Some(at_ms);
                 let page = alert.page(at_ms, sending, url);
-                if is_news { &mut due.transitions } else { &mut due.reminders }.push(page);
+                if is_news {
+                    &mut due.transitions
+                } else {
+                    &mut due.reminders
+                }
+                .push(page);
             }
         }
         due
@@ -220,9 +225,9 @@ impl Alert {
     /// Prometheus.
     fn is_news(&self) -> bool {
         self.state != State::Pending
-            && self.last_sent_at_ms.is_none_or(|sent| {
-                self.resolved_at_ms.is_some_and(|resolved| resolved > sent)
-            })
+            && self
+                .last_sent_at_ms
+                .is_none_or(|sent| self.resolved_at_ms.is_some_and(|resolved| resolved > sent))
     }
 
     fn is_to_be_repeated(&self, at_ms: i64, resend_ms: i64) -> bool {

@@ -62,8 +62,9 @@ pub type QueryFn<'a> = dyn Fn(&str) -> Result<Vec<Sample>, String> + 'a;
 pub struct Scope<'a> {
     /// Time of the evaluation in milliseconds since 1970.
     pub now_ms: i64,
-    /// Where this agent is reached.
-    pub external_url: &'a str,
+    /// Where this agent is reached; none where promtool has none either, so that `externalURL` and
+    /// `pathPrefix` fail.
+    pub address: Option<&'a str>,
     /// Runs a query at the time of the evaluation.
     pub query: &'a QueryFn<'a>,
 }
@@ -84,7 +85,11 @@ impl Template {
     /// # Errors
     /// If it is no template, names a function that does not exist or a variable that nobody set.
     pub fn parse(alert: &str, text: &str) -> Result<Self, ParseError> {
-        Self::with_source(format!("__alert_{alert}"), text, format!("{PREAMBLE}{text}"))
+        Self::with_source(
+            format!("__alert_{alert}"),
+            text,
+            format!("{PREAMBLE}{text}"),
+        )
     }
 
     fn with_source(name: String, text: &str, source: String) -> Result<Self, ParseError> {
@@ -95,7 +100,10 @@ impl Template {
         }
         let tree = if text.contains("{{") {
             let tree = parser::parse(&source).map_err(|problem| {
-                ParseError(format!("template: {name}:{}: {}", problem.line, problem.message))
+                ParseError(format!(
+                    "template: {name}:{}: {}",
+                    problem.line, problem.message
+                ))
             })?;
             Some((source.into_boxed_str(), tree))
         } else {
@@ -167,6 +175,19 @@ pub fn data(labels: value::LabelMap, external: &External, value: Value) -> Value
 pub struct External {
     /// The labels that every page carries.
     pub labels: value::LabelMap,
-    /// Where this agent is reached.
+    /// Where this agent is reached, as `.ExternalURL` says it.
     pub url: Arc<str>,
+    /// The same for the functions `externalURL` and `pathPrefix`, which fail without.
+    pub address: Option<Arc<str>>,
+}
+
+impl External {
+    /// What an agent tells that is reached at `url`.
+    pub fn new(labels: value::LabelMap, url: &str) -> Self {
+        Self {
+            labels,
+            url: url.into(),
+            address: Some(url.into()),
+        }
+    }
 }

@@ -74,6 +74,9 @@ struct Case {
     failures: Vec<String>,
 }
 
+/// What became of a file: its tests, or why it cannot be used.
+type Outcome = Result<Vec<Case>, Vec<String>>;
+
 /// Runs tests; gives what is to be printed on standard output and standard error.
 ///
 /// # Errors
@@ -110,28 +113,38 @@ pub fn run(test: &Test) -> anyhow::Result<(String, String, ExitCode)> {
         std::fs::write(path, junit::text(&suites))
             .map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?;
     }
-    let code = if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let code = if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    };
     Ok((printed.out, printed.err, code))
 }
 
 /// Runs the tests of one file; fails if the file cannot be used.
-fn file(
-    path: &Path,
-    test: &Test,
-    only: Option<&Regex>,
-    printed: &mut Printed,
-) -> Result<Vec<Case>, Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|why| vec![format!("open {}: {why}", path.display())])?;
+fn file(path: &Path, test: &Test, only: Option<&Regex>, printed: &mut Printed) -> Outcome {
+    let text = std::fs::read_to_string(path)
+        .map_err(|why| vec![format!("open {}: {why}", path.display())])?;
     let file: File = schema::read(&text).map_err(|why| vec![why.to_string()])?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let rule_files = rule_files(folder, file.rule_files.as_deref().unwrap_or_default(), printed)?;
+    let rule_files = rule_files(
+        folder,
+        file.rule_files.as_deref().unwrap_or_default(),
+        printed,
+    )?;
     let order = file.group_eval_order.unwrap_or_default();
     let mut seen = BTreeSet::new();
     if let Some(twice) = order.iter().find(|name| !seen.insert(*name)) {
-        return Err(vec![format!("group name repeated in evaluation order: {twice}")]);
+        return Err(vec![format!(
+            "group name repeated in evaluation order: {twice}"
+        )]);
     }
     let plan = Plan {
-        interval_ms: if file.evaluation_interval > 0 { file.evaluation_interval } else { INTERVAL_MS },
+        interval_ms: if file.evaluation_interval > 0 {
+            file.evaluation_interval
+        } else {
+            INTERVAL_MS
+        },
         rule_files: &rule_files,
         order: &order,
         ignore_unknown: test.ignore_unknown_fields,
@@ -149,14 +162,22 @@ fn file(
         if let Err(why) = one(test, &plan, &mut failures, printed) {
             failures.extend(why);
         }
-        let name = if name.is_empty() { format!("unnamed#{index}") } else { name };
+        let name = if name.is_empty() {
+            format!("unnamed#{index}")
+        } else {
+            name
+        };
         cases.push(Case { name, failures });
     }
     Ok(cases)
 }
 
 /// The files that patterns name; one that matches nothing is worth a warning only.
-fn rule_files(folder: &Path, patterns: &[String], printed: &mut Printed) -> Result<Vec<PathBuf>, Vec<String>> {
+fn rule_files(
+    folder: &Path,
+    patterns: &[String],
+    printed: &mut Printed,
+) -> Result<Vec<PathBuf>, Vec<String>> {
     let mut files = Vec::new();
     for pattern in patterns {
         let full = folder.join(pattern);
@@ -185,7 +206,11 @@ fn one(
     let query_tests = test.promql_expr_test.as_deref().unwrap_or_default();
     if let Some(nameless) = alert_tests.iter().find(|test| test.alertname.is_empty()) {
         let at = duration::shown(nameless.eval_time);
-        let group = if name.is_empty() { String::new() } else { format!(" (in TestGroup {name})") };
+        let group = if name.is_empty() {
+            String::new()
+        } else {
+            format!(" (in TestGroup {name})")
+        };
         return Err(vec![format!(
             "an item under alert_rule_test misses required attribute alertname at eval_time {at}{group}"
         )]);
@@ -197,7 +222,9 @@ fn one(
     let queries = query_tests.iter().map(|test| test.eval_time);
     let last_ms = by_time.keys().copied().chain(queries).max().unwrap_or(0);
     if last_ms / plan.interval_ms > MAX_EVALUATIONS {
-        return Err(vec![format!("test needs more than {MAX_EVALUATIONS} evaluations")]);
+        return Err(vec![format!(
+            "test needs more than {MAX_EVALUATIONS} evaluations"
+        )]);
     }
     let mut passed_ms = 0;
     while passed_ms <= last_ms {
@@ -241,8 +268,13 @@ fn alert(test: &AlertTest, world: &World, name: &str, diff: bool) -> Option<Stri
             let labels = alert.as_ref().and_then(|alert| alert.exp_labels.clone());
             let mut labels = labels.unwrap_or_default();
             labels.insert(name::ALERT.to_owned(), test.alertname.clone());
-            let annotations = alert.as_ref().and_then(|alert| alert.exp_annotations.clone());
-            Seen { labels, annotations: annotations.unwrap_or_default() }
+            let annotations = alert
+                .as_ref()
+                .and_then(|alert| alert.exp_annotations.clone());
+            Seen {
+                labels,
+                annotations: annotations.unwrap_or_default(),
+            }
         })
         .collect();
     got.sort();
@@ -250,14 +282,33 @@ fn alert(test: &AlertTest, world: &World, name: &str, diff: bool) -> Option<Stri
     if got == wanted {
         return None;
     }
-    let mut text = if name.is_empty() { String::new() } else { format!("    name: {name},\n") };
+    let mut text = if name.is_empty() {
+        String::new()
+    } else {
+        format!("    name: {name},\n")
+    };
     let at = duration::shown(test.eval_time);
-    let _ = write!(text, "    alertname: {}, time: {at}, \n        ", test.alertname);
+    let _ = write!(
+        text,
+        "    alertname: {}, time: {at}, \n        ",
+        test.alertname
+    );
     if diff {
-        let missing: Vec<_> = wanted.iter().filter(|seen| !got.contains(seen)).cloned().collect();
-        let extra: Vec<_> = got.iter().filter(|seen| !wanted.contains(seen)).cloned().collect();
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|seen| !got.contains(seen))
+            .cloned()
+            .collect();
+        let extra: Vec<_> = got
+            .iter()
+            .filter(|seen| !wanted.contains(seen))
+            .cloned()
+            .collect();
         let (missing, extra) = (compare::alerts(&missing), compare::alerts(&extra));
-        let _ = write!(text, "diff: missing:{missing}, \n        unexpected:{extra}");
+        let _ = write!(
+            text,
+            "diff: missing:{missing}, \n        unexpected:{extra}"
+        );
     } else {
         let (wanted, got) = (compare::alerts(&wanted), compare::alerts(&got));
         let _ = write!(text, "exp:{wanted}, \n        got:{got}");
@@ -268,7 +319,10 @@ fn alert(test: &AlertTest, world: &World, name: &str, diff: bool) -> Option<Stri
 /// Compares the result of an expression; what differs.
 fn query(test: &QueryTest, world: &mut World, start_ms: i64, fuzzy: bool) -> Option<String> {
     let at = duration::shown(test.eval_time);
-    let head = format!("    expr: {}, time: {at},", super::template::quote(&test.expr));
+    let head = format!(
+        "    expr: {}, time: {at},",
+        super::template::quote(&test.expr)
+    );
     let got = match world.query(&test.expr, start_ms.saturating_add(test.eval_time)) {
         Ok(got) => got,
         Err(why) => return Some(format!("{head} err: {why}")),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_saphyr::Spanned;
 
 use super::schema;
-use super::{Action, Alert, Group, Problem, Rule, Text};
+use super::{Action, Alert, Group, Problem, Rule, RuleName, Text};
 use crate::alert::expression::Expression;
 use crate::alert::template::Template;
 use crate::alert::{duration, name};
@@ -23,7 +23,10 @@ pub(super) fn groups(file: schema::File) -> Result<Vec<Group>, Vec<Problem>> {
             checker.at(place, "Groupname must not be empty");
         }
         if !names.insert(name.clone()) {
-            checker.at(place, format!("groupname: \"{name}\" is repeated in the same file"));
+            checker.at(
+                place,
+                format!("groupname: \"{name}\" is repeated in the same file"),
+            );
         }
         groups.push(checker.group(name, written));
     }
@@ -50,8 +53,8 @@ fn text(written: Option<&schema::Text>) -> &str {
 #[derive(Default)]
 struct Checker {
     problems: Vec<Problem>,
-    /// Group, number and name of the rule that is being checked.
-    rule: Option<(String, usize, String)>,
+    /// The rule that is being checked.
+    rule: Option<Box<RuleName>>,
 }
 
 impl Checker {
@@ -81,9 +84,16 @@ impl Checker {
         let labels = self.map(written.labels, |checker, label, _| checker.label(label));
         let mut rules = Vec::with_capacity(written.rules.len());
         for (index, rule) in written.rules.into_iter().enumerate() {
-            let (alert, record) = (text(rule.value.alert.as_ref()), text(rule.value.record.as_ref()));
+            let (alert, record) = (
+                text(rule.value.alert.as_ref()),
+                text(rule.value.record.as_ref()),
+            );
             let rule_name = if alert.is_empty() { record } else { alert }.to_owned();
-            self.rule = Some((name.clone(), index + 1, rule_name.clone()));
+            self.rule = Some(Box::new(RuleName {
+                group: name.clone(),
+                number: index + 1,
+                name: rule_name.clone(),
+            }));
             rules.extend(self.rule(rule_name, rule, &labels));
         }
         self.rule = None;
@@ -114,7 +124,10 @@ impl Checker {
         map
     }
 
-    #[expect(clippy::unused_self, reason = "it is one of the checks that `map` takes")]
+    #[expect(
+        clippy::unused_self,
+        reason = "it is one of the checks that `map` takes"
+    )]
     fn label(&mut self, label: &str) -> Result<(), String> {
         if name::is_label(label) {
             Ok(())

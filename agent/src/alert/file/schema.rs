@@ -115,8 +115,15 @@ macro_rules! schema {
     };
 }
 
-schema!(strict, "Refuses unknown keys, as Prometheus does.", serde(deny_unknown_fields));
-schema!(lenient, "Passes over unknown keys, as `--ignore-unknown-fields` asks.");
+schema!(
+    strict,
+    "Refuses unknown keys, as Prometheus does.",
+    serde(deny_unknown_fields)
+);
+schema!(
+    lenient,
+    "Passes over unknown keys, as `--ignore-unknown-fields` asks."
+);
 
 fn map<A, B>(spanned: Spanned<A>, change: impl FnOnce(A) -> B) -> Spanned<B> {
     Spanned {
@@ -164,7 +171,9 @@ pub(in crate::alert) fn options() -> serde_saphyr::Options {
 
 /// What the YAML parser says, with its place apart.
 pub(in crate::alert) fn problem(why: &serde_saphyr::Error) -> super::Problem {
-    let place = why.location().map(|location| (location.line(), location.column()));
+    let place = why
+        .location()
+        .map(|location| (location.line(), location.column()));
     let text = why.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
     super::Problem {

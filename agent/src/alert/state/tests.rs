@@ -33,7 +33,11 @@ fn walk(terms: &Terms, pattern: &str) -> String {
     let mut alerts = Alerts::default();
     let mut states = String::new();
     for (minute, mark) in pattern.chars().enumerate() {
-        let given = if mark == 'x' { vec![candidate("a")] } else { vec![] };
+        let given = if mark == 'x' {
+            vec![candidate("a")]
+        } else {
+            vec![]
+        };
         alerts.update(given, terms, minute as i64 * MINUTE).unwrap();
         states.push(match alerts.iter().next().map(|alert| alert.state) {
             None => '-',
@@ -60,7 +64,10 @@ fn the_machine_is_prometheuss() {
         (0, 0, "x.................", "fiiiiiiiiiiiiiiii-"),
     ] {
         let got = walk(&terms(for_minutes, keep_minutes), pattern);
-        assert_eq!(got, states, "for {for_minutes} keep {keep_minutes}: {pattern}");
+        assert_eq!(
+            got, states,
+            "for {for_minutes} keep {keep_minutes}: {pattern}"
+        );
     }
 }
 
@@ -69,7 +76,9 @@ fn timestamps_tell_what_happened_when() {
     let terms = terms(1, 1);
     let mut alerts = Alerts::default();
     for minute in 0..=1 {
-        alerts.update(vec![candidate("a")], &terms, minute * MINUTE).unwrap();
+        alerts
+            .update(vec![candidate("a")], &terms, minute * MINUTE)
+            .unwrap();
     }
     let alert = alerts.iter().next().unwrap().clone();
     assert_eq!((alert.active_at_ms, alert.fired_at_ms), (0, Some(MINUTE)));
@@ -78,19 +87,28 @@ fn timestamps_tell_what_happened_when() {
     assert_eq!(keeps.keep_firing_since_ms, Some(2 * MINUTE));
     alerts.update(vec![], &terms, 3 * MINUTE).unwrap();
     let over = alerts.iter().next().unwrap();
-    assert_eq!((over.state, over.resolved_at_ms), (State::Inactive, Some(3 * MINUTE)));
+    assert_eq!(
+        (over.state, over.resolved_at_ms),
+        (State::Inactive, Some(3 * MINUTE))
+    );
 }
 
 #[test]
 fn the_series_tell_about_pending_and_firing_alerts_only() {
     let mut alerts = Alerts::default();
-    alerts.update(vec![candidate("a")], &terms(1, 0), 90_500).unwrap();
-    let shown: Vec<_> = alerts.samples().iter().map(|(l, v)| format!("{l} {v}")).collect();
+    alerts
+        .update(vec![candidate("a")], &terms(1, 0), 90_500)
+        .unwrap();
+    let shown: Vec<_> = alerts
+        .samples()
+        .iter()
+        .map(|(l, v)| format!("{l} {v}"))
+        .collect();
     assert_eq!(
         shown,
         [
-            r#"ALERTS{alertname="A", alertstate="pending", on="a"} 1"#,
-            r#"ALERTS_FOR_STATE{alertname="A", on="a"} 90"#,
+            r#"{__name__="ALERTS", alertname="A", alertstate="pending", on="a"} 1"#,
+            r#"{__name__="ALERTS_FOR_STATE", alertname="A", on="a"} 90"#,
         ]
     );
     alerts.update(vec![], &terms(1, 0), 150_500).unwrap();
@@ -104,7 +122,11 @@ fn firing_and_resolved_alerts_are_sent_and_said_again() {
     let mut sent = Vec::new();
     for half in 0..12 {
         let at_ms = half * MINUTE / 2;
-        let given = if half <= 6 { vec![candidate("a")] } else { vec![] };
+        let given = if half <= 6 {
+            vec![candidate("a")]
+        } else {
+            vec![]
+        };
         alerts.update(given, &terms, at_ms).unwrap();
         let due = alerts.take_due(at_ms, &SENDING, "url");
         assert_eq!(due.transitions.len(), usize::from(half == 2 || half == 7));
@@ -129,7 +151,9 @@ fn firing_and_resolved_alerts_are_sent_and_said_again() {
 #[test]
 fn two_elements_with_the_same_labels_change_nothing() {
     let mut alerts = Alerts::default();
-    alerts.update(vec![candidate("a")], &terms(0, 0), 0).unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(0, 0), 0)
+        .unwrap();
     let before = alerts.clone();
     let twice = vec![candidate("b"), candidate("b")];
     let why = alerts.update(twice, &terms(0, 0), MINUTE).unwrap_err();
@@ -139,19 +163,36 @@ fn two_elements_with_the_same_labels_change_nothing() {
 
 #[test]
 fn over_the_limit_the_first_stay_and_one_alert_says_the_rest() {
-    let limited = Terms { limit: 2, ..terms(0, 0) };
+    let limited = Terms {
+        limit: 2,
+        ..terms(0, 0)
+    };
     let mut alerts = Alerts::default();
     alerts.update(vec![candidate("m")], &limited, 0).unwrap();
     let all = ["a", "b", "m", "z"].map(candidate).to_vec();
     let update = alerts.update(all, &limited, MINUTE).unwrap();
     assert_eq!(update.left_out, 2);
-    let on: Vec<_> = alerts.active().map(|alert| alert.labels.get("on").to_owned()).collect();
-    let summary: Vec<_> = alerts.active().filter(|a| a.labels.get("weir_over_limit") == "true").collect();
+    let on: Vec<_> = alerts
+        .active()
+        .map(|alert| alert.labels.get("on").to_owned())
+        .collect();
+    let summary: Vec<_> = alerts
+        .active()
+        .filter(|a| a.labels.get("weir_over_limit") == "true")
+        .collect();
     assert!(on.contains(&"m".to_owned()), "what was there stays: {on:?}");
-    assert!(on.contains(&"a".to_owned()) && !on.contains(&"z".to_owned()), "{on:?}");
+    assert!(
+        on.contains(&"a".to_owned()) && !on.contains(&"z".to_owned()),
+        "{on:?}"
+    );
     assert_eq!(summary.len(), 1);
-    assert_eq!(summary[0].annotations["summary"], "2 more alerts of A than its group's limit of 2");
-    let update = alerts.update(vec![candidate("a"), candidate("m")], &limited, 2 * MINUTE).unwrap();
+    assert_eq!(
+        summary[0].annotations["summary"],
+        "2 more alerts of A than its group's limit of 2"
+    );
+    let update = alerts
+        .update(vec![candidate("a"), candidate("m")], &limited, 2 * MINUTE)
+        .unwrap();
     assert_eq!(update.left_out, 0);
     assert_eq!(alerts.active().count(), 2, "the summary is resolved");
 }
@@ -159,24 +200,42 @@ fn over_the_limit_the_first_stay_and_one_alert_says_the_rest() {
 #[test]
 fn a_longer_for_takes_the_alert_back_and_says_so() {
     let mut alerts = Alerts::default();
-    alerts.update(vec![candidate("a")], &terms(0, 0), 0).unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(0, 0), 0)
+        .unwrap();
     assert_eq!(alerts.take_due(0, &SENDING, "").transitions.len(), 1);
-    let update = alerts.update(vec![candidate("a")], &terms(5, 0), MINUTE).unwrap();
+    let update = alerts
+        .update(vec![candidate("a")], &terms(5, 0), MINUTE)
+        .unwrap();
     assert_eq!(alerts.state(), State::Pending);
     assert_eq!(update.demoted.len(), 1);
-    assert_eq!(update.demoted[0].page(MINUTE, &SENDING, "").status, Status::Resolved);
+    assert_eq!(
+        update.demoted[0].page(MINUTE, &SENDING, "").status,
+        Status::Resolved
+    );
     assert_eq!(alerts.take_due(MINUTE, &SENDING, ""), super::Due::default());
-    alerts.update(vec![candidate("a")], &terms(5, 0), 5 * MINUTE).unwrap();
-    assert_eq!(alerts.take_due(5 * MINUTE, &SENDING, "").transitions.len(), 1);
+    alerts
+        .update(vec![candidate("a")], &terms(5, 0), 5 * MINUTE)
+        .unwrap();
+    assert_eq!(
+        alerts.take_due(5 * MINUTE, &SENDING, "").transitions.len(),
+        1
+    );
 }
 
 #[test]
 fn a_clock_that_steps_back_does_not_hold_an_alert_up() {
     let hour = 60 * MINUTE;
     let mut alerts = Alerts::default();
-    alerts.update(vec![candidate("a")], &terms(2, 0), 10 * hour).unwrap();
-    alerts.update(vec![candidate("a")], &terms(2, 0), 9 * hour).unwrap();
-    alerts.update(vec![candidate("a")], &terms(2, 0), 9 * hour + 2 * MINUTE).unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(2, 0), 10 * hour)
+        .unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(2, 0), 9 * hour)
+        .unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(2, 0), 9 * hour + 2 * MINUTE)
+        .unwrap();
     assert_eq!(alerts.state(), State::Firing);
 }
 
@@ -185,30 +244,45 @@ fn a_restart_keeps_every_timestamp() {
     let terms = terms(2, 3);
     let mut alerts = Alerts::default();
     for minute in 0..=4 {
-        let given = ["a", "b"].map(candidate).into_iter().take(if minute < 4 { 2 } else { 1 });
-        alerts.update(given.collect(), &terms, minute * MINUTE).unwrap();
+        let given = ["a", "b"]
+            .map(candidate)
+            .into_iter()
+            .take(if minute < 4 { 2 } else { 1 });
+        alerts
+            .update(given.collect(), &terms, minute * MINUTE)
+            .unwrap();
         alerts.take_due(minute * MINUTE, &SENDING, "");
     }
     let text = serde_json::to_string(&alerts.save(4 * MINUTE)).unwrap();
     let now = 9 * MINUTE;
     let mut again = Alerts::restore(serde_json::from_str(&text).unwrap(), now, now);
-    let strip = |alert: &Alert| Alert { restored: false, ..alert.clone() };
+    let strip = |alert: &Alert| Alert {
+        restored: false,
+        ..alert.clone()
+    };
     assert!(again.iter().map(strip).eq(alerts.iter().cloned()));
     let given = vec![candidate("a")];
     alerts.update(given.clone(), &terms, now).unwrap();
     again.update(given, &terms, now).unwrap();
-    assert!(again.iter().map(strip).eq(alerts.iter().map(strip)), "both go on alike");
+    assert!(
+        again.iter().map(strip).eq(alerts.iter().map(strip)),
+        "both go on alike"
+    );
 }
 
 #[test]
 fn an_outage_is_no_time_in_which_the_expression_held() {
     let mut alerts = Alerts::default();
-    alerts.update(vec![candidate("a")], &terms(5, 0), 0).unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(5, 0), 0)
+        .unwrap();
     let saved = alerts.save(2 * MINUTE);
     let mut soon = Alerts::restore(saved.clone(), 10 * MINUTE, 0);
-    soon.update(vec![candidate("a")], &terms(5, 0), 12 * MINUTE).unwrap();
+    soon.update(vec![candidate("a")], &terms(5, 0), 12 * MINUTE)
+        .unwrap();
     assert_eq!(soon.state(), State::Pending);
-    soon.update(vec![candidate("a")], &terms(5, 0), 13 * MINUTE).unwrap();
+    soon.update(vec![candidate("a")], &terms(5, 0), 13 * MINUTE)
+        .unwrap();
     assert_eq!(soon.state(), State::Firing);
     let late = Alerts::restore(saved, 100 * MINUTE, 0);
     assert_eq!(late.iter().count(), 0, "after an hour it starts anew");
@@ -217,16 +291,23 @@ fn an_outage_is_no_time_in_which_the_expression_held() {
 #[test]
 fn an_alert_stays_until_its_windows_are_full_again() {
     let mut alerts = Alerts::default();
-    alerts.update(vec![candidate("a")], &terms(0, 0), 0).unwrap();
+    alerts
+        .update(vec![candidate("a")], &terms(0, 0), 0)
+        .unwrap();
     let mut again = Alerts::restore(alerts.save(0), MINUTE, 5 * MINUTE);
     again.update(vec![], &terms(0, 0), 4 * MINUTE).unwrap();
     assert_eq!(again.state(), State::Firing);
     again.update(vec![], &terms(0, 0), 5 * MINUTE).unwrap();
     assert_eq!(again.state(), State::Inactive);
     let mut seen = Alerts::restore(alerts.save(0), MINUTE, 5 * MINUTE);
-    seen.update(vec![candidate("a")], &terms(0, 0), 2 * MINUTE).unwrap();
+    seen.update(vec![candidate("a")], &terms(0, 0), 2 * MINUTE)
+        .unwrap();
     seen.update(vec![], &terms(0, 0), 3 * MINUTE).unwrap();
-    assert_eq!(seen.state(), State::Inactive, "once seen, it is an alert like any other");
+    assert_eq!(
+        seen.state(),
+        State::Inactive,
+        "once seen, it is an alert like any other"
+    );
 }
 
 fn steps() -> impl Strategy<Value = Vec<(i64, Vec<u8>)>> {

@@ -34,7 +34,10 @@ impl Alerts {
     ) -> Result<Update, String> {
         let mut present = BTreeMap::new();
         for candidate in candidates {
-            if present.insert(candidate.labels.clone(), candidate).is_some() {
+            if present
+                .insert(candidate.labels.clone(), candidate)
+                .is_some()
+            {
                 return Err(
                     "vector contains metrics with the same labelset after applying alert labels"
                         .to_owned(),
@@ -92,12 +95,7 @@ impl Alerts {
     }
 
     /// Takes out what is over the limit and puts one alert in its place; says how many.
-    fn limit(
-        &self,
-        present: &mut BTreeMap<Labels, Candidate>,
-        terms: &Terms,
-        at_ms: i64,
-    ) -> usize {
+    fn limit(&self, present: &mut BTreeMap<Labels, Candidate>, terms: &Terms, at_ms: i64) -> usize {
         if terms.limit == 0 {
             return 0;
         }
@@ -105,7 +103,9 @@ impl Alerts {
             alert.labels.get(OVER_LIMIT).is_empty()
                 && (present.contains_key(&alert.labels) || alert.keeps_firing(terms, at_ms))
         };
-        let mut room = terms.limit.saturating_sub(self.active().filter(stays).count());
+        let mut room = terms
+            .limit
+            .saturating_sub(self.active().filter(stays).count());
         let mut left_out = 0;
         let mut first = None;
         present.retain(|labels, candidate| {
@@ -199,9 +199,9 @@ impl Alert {
                 self.resolve(at_ms);
                 true
             }
-            State::Inactive => self.resolved_at_ms.is_none_or(|resolved| {
-                at_ms.saturating_sub(resolved) <= RESOLVED_RETENTION_MS
-            }),
+            State::Inactive => self
+                .resolved_at_ms
+                .is_none_or(|resolved| at_ms.saturating_sub(resolved) <= RESOLVED_RETENTION_MS),
         }
     }
 }

@@ -29,12 +29,10 @@ pub(super) fn call(name: &str, args: &[Value]) -> Option<Result<Value, String>> 
         ("ne", [a, b]) => equal(a, b).map(|same| Value::Bool(!same)),
         ("lt", [a, b]) => order(a, b).map(|order| Value::Bool(order == Some(Ordering::Less))),
         ("gt", [a, b]) => order(a, b).map(|order| Value::Bool(order == Some(Ordering::Greater))),
-        ("le", [a, b]) => order(a, b).map(|order| {
-            Value::Bool(matches!(order, Some(Ordering::Less | Ordering::Equal)))
-        }),
-        ("ge", [a, b]) => order(a, b).map(|order| {
-            Value::Bool(matches!(order, Some(Ordering::Greater | Ordering::Equal)))
-        }),
+        ("le", [a, b]) => order(a, b)
+            .map(|order| Value::Bool(matches!(order, Some(Ordering::Less | Ordering::Equal)))),
+        ("ge", [a, b]) => order(a, b)
+            .map(|order| Value::Bool(matches!(order, Some(Ordering::Greater | Ordering::Equal)))),
         _ => return None,
     })
 }
@@ -93,31 +91,39 @@ pub(super) fn query_escape(text: &str) -> String {
 }
 
 fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
-    keys.iter().try_fold(value.clone(), |value, key| match (&value, key) {
-        (Value::Nil, _) => Err("index of untyped nil".to_owned()),
-        (Value::Labels(map), Value::Text(name)) => {
-            Ok(map.get(&**name).map_or("", String::as_str).into())
-        }
-        (Value::Map(map), Value::Text(name)) => Ok(map.get(&**name).cloned().unwrap_or_default()),
-        (Value::Labels(_) | Value::Map(_), Value::Nil) => {
-            Err("value is nil; should be of type string".to_owned())
-        }
-        (Value::Labels(_) | Value::Map(_), other) => Err(format!(
-            "value has type {}; should be string",
-            other.type_name()
-        )),
-        (Value::Samples(samples), key) => {
-            let at = position(key, samples.len())?;
-            let sample = samples.get(at).map(|sample| Value::Sample(Arc::clone(sample)));
-            sample.ok_or_else(|| format!("index out of range: {at}"))
-        }
-        (Value::Text(text), key) => {
-            let at = position(key, text.len())?;
-            let byte = text.as_bytes().get(at).map(|byte| Value::Int(i64::from(*byte)));
-            byte.ok_or_else(|| format!("index out of range: {at}"))
-        }
-        (other, _) => Err(format!("can't index item of type {}", other.type_name())),
-    })
+    keys.iter()
+        .try_fold(value.clone(), |value, key| match (&value, key) {
+            (Value::Nil, _) => Err("index of untyped nil".to_owned()),
+            (Value::Labels(map), Value::Text(name)) => {
+                Ok(map.get(&**name).map_or("", String::as_str).into())
+            }
+            (Value::Map(map), Value::Text(name)) => {
+                Ok(map.get(&**name).cloned().unwrap_or_default())
+            }
+            (Value::Labels(_) | Value::Map(_), Value::Nil) => {
+                Err("value is nil; should be of type string".to_owned())
+            }
+            (Value::Labels(_) | Value::Map(_), other) => Err(format!(
+                "value has type {}; should be string",
+                other.type_name()
+            )),
+            (Value::Samples(samples), key) => {
+                let at = position(key, samples.len())?;
+                let sample = samples
+                    .get(at)
+                    .map(|sample| Value::Sample(Arc::clone(sample)));
+                sample.ok_or_else(|| format!("index out of range: {at}"))
+            }
+            (Value::Text(text), key) => {
+                let at = position(key, text.len())?;
+                let byte = text
+                    .as_bytes()
+                    .get(at)
+                    .map(|byte| Value::Int(i64::from(*byte)));
+                byte.ok_or_else(|| format!("index out of range: {at}"))
+            }
+            (other, _) => Err(format!("can't index item of type {}", other.type_name())),
+        })
 }
 
 /// An index between 0 and `last`.
@@ -126,7 +132,10 @@ fn position(key: &Value, last: usize) -> Result<usize, String> {
         Value::Int(at) => *at,
         Value::Nil => return Err("cannot index slice/array with nil".to_owned()),
         other => {
-            return Err(format!("cannot index slice/array with type {}", other.type_name()));
+            return Err(format!(
+                "cannot index slice/array with type {}",
+                other.type_name()
+            ));
         }
     };
     usize::try_from(at)
@@ -147,7 +156,9 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
         other => return Err(format!("can't slice item of type {}", other.type_name())),
     };
     let from = bounds.first().map_or(Ok(0), |key| position(key, length))?;
-    let to = bounds.get(1).map_or(Ok(length), |key| position(key, length))?;
+    let to = bounds
+        .get(1)
+        .map_or(Ok(length), |key| position(key, length))?;
     if from > to {
         return Err(format!("invalid slice index: {from} > {to}"));
     }
@@ -187,9 +198,11 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
         }
         (Value::Time(a), Value::Time(b)) => Ok(a == b),
         (Value::Duration(a), Value::Duration(b)) => Ok(a == b),
-        (Value::Labels(_) | Value::Map(_) | Value::Samples(_), _) => {
-            Err(format!("non-comparable type {}: {}", a.shown(), a.type_name()))
-        }
+        (Value::Labels(_) | Value::Map(_) | Value::Samples(_), _) => Err(format!(
+            "non-comparable type {}: {}",
+            a.shown(),
+            a.type_name()
+        )),
         _ => Err(INCOMPATIBLE.to_owned()),
     }
 }

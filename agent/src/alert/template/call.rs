@@ -108,7 +108,10 @@ pub(super) fn constant(name: &str, index: usize, arg: &Expr) -> Result<(), Strin
     }
     match kind {
         function::Kind::Text => Err(format!("expected string; found {arg}")),
-        _ => Err(format!("can't handle {arg} for arg of type {}", kind.type_name())),
+        _ => Err(format!(
+            "can't handle {arg} for arg of type {}",
+            kind.type_name()
+        )),
     }
 }
 
@@ -130,7 +133,10 @@ pub(super) fn fitting(name: &str, index: usize, arg: &Value) -> Result<(), Strin
         Value::Nil => format!(
             "error calling {name}: runtime error: invalid memory address or nil pointer dereference"
         ),
-        other => format!("wrong type for value; expected {wanted}; got {}", other.type_name()),
+        other => format!(
+            "wrong type for value; expected {wanted}; got {}",
+            other.type_name()
+        ),
     })
 }
 

@@ -1,9 +1,11 @@
 //! Runs a parsed template, as `text/template/exec.go` does, within bounds.
 
+mod branch;
+
 use std::sync::Arc;
 
 use super::parser::Tree;
-use super::tree::{Branch, Call, Command, Expr, List, Node, Number, Pipe, Place};
+use super::tree::{Call, Command, Expr, List, Node, Number, Pipe, Place};
 use super::value::Value;
 use super::{MAX_OUTPUT_BYTES, MAX_STEPS, Scope, call};
 
@@ -44,7 +46,12 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Prepares a run.
-    pub(super) fn new(tree: &'a Tree, name: &'a str, source: &'a str, scope: &'a Scope<'a>) -> Self {
+    pub(super) fn new(
+        tree: &'a Tree,
+        name: &'a str,
+        source: &'a str,
+        scope: &'a Scope<'a>,
+    ) -> Self {
         Self {
             tree,
             name,
@@ -95,7 +102,9 @@ impl<'a> Run<'a> {
 
     fn write(&mut self, text: &str) -> Result<(), String> {
         if self.out.len() + text.len() > MAX_OUTPUT_BYTES {
-            return Err(format!("template writes more than {MAX_OUTPUT_BYTES} bytes"));
+            return Err(format!(
+                "template writes more than {MAX_OUTPUT_BYTES} bytes"
+            ));
         }
         self.out.push_str(text);
         Ok(())
@@ -136,119 +145,6 @@ impl<'a> Run<'a> {
             Node::Continue => return Ok(Flow::Continue),
         }
         Ok(Flow::Next)
-    }
-
-    fn choose(&mut self, branch: &'a Branch, dot: &Value, moves: bool) -> Result<Flow, String> {
-        let mark = self.variables.len();
-        let value = self.pipe(&branch.pipe, dot)?;
-        let flow = if value.is_true() {
-            self.list(&branch.body, if moves { &value } else { dot })
-        } else {
-            self.list(&branch.otherwise, dot)
-        };
-        self.variables.truncate(mark);
-        flow
-    }
-
-    fn range(&mut self, branch: &'a Branch, dot: &Value) -> Result<(), String> {
-        let mark = self.variables.len();
-        let value = self.pipe(&branch.pipe, dot)?;
-        self.variables.truncate(mark);
-        let mut any = false;
-        let mut turn = |run: &mut Self, key: Value, element: Value| -> Result<bool, String> {
-            any = true;
-            run.step()?;
-            let flow = run.turn(branch, key, &element)?;
-            run.variables.truncate(mark);
-            Ok(flow != Flow::Break)
-        };
-        match &value {
-            Value::Nil => {}
-            Value::Int(count) => {
-                for index in 0..*count {
-                    if !turn(self, Value::Int(index), Value::Int(index))? {
-                        break;
-                    }
-                }
-            }
-            Value::Labels(map) => {
-                for (name, text) in map.iter() {
-                    if !turn(self, name.as_str().into(), text.as_str().into())? {
-                        break;
-                    }
-                }
-            }
-            Value::Map(map) => {
-                for (name, value) in map.iter() {
-                    if !turn(self, name.as_str().into(), value.clone())? {
-                        break;
-                    }
-                }
-            }
-            Value::Samples(samples) => {
-                for (index, sample) in samples.iter().enumerate() {
-                    let element = Value::Sample(Arc::clone(sample));
-                    if !turn(self, Value::Int(index as i64), element)? {
-                        break;
-                    }
-                }
-            }
-            other => {
-                return Err(format!("range can't iterate over {}", other.shown()));
-            }
-        }
-        if !any {
-            self.list(&branch.otherwise, dot)?;
-            self.variables.truncate(mark);
-        }
-        Ok(())
-    }
-
-    /// One turn of a loop.
-    fn turn(&mut self, branch: &'a Branch, key: Value, element: &Value) -> Result<Flow, String> {
-        let pipe = &branch.pipe;
-        let values = match pipe.variables.as_slice() {
-            [] => vec![],
-            [one] => vec![(one, element.clone())],
-            [first, second, ..] => vec![(first, key), (second, element.clone())],
-        };
-        for (name, value) in values {
-            self.bind(name, value, pipe.assigns)?;
-        }
-        self.list(&branch.body, element)
-    }
-
-    fn bind(&mut self, name: &'a str, value: Value, assigns: bool) -> Result<(), String> {
-        if !assigns {
-            self.variables.push((name, value));
-            return Ok(());
-        }
-        let slot = self.variables.iter_mut().rev().find(|(have, _)| *have == name);
-        match slot {
-            Some((_, have)) => *have = value,
-            None => return Err(format!("undefined variable: {name}")),
-        }
-        Ok(())
-    }
-
-    fn template(&mut self, call: &'a Call, dot: &Value) -> Result<(), String> {
-        self.at = At::Call(call);
-        let Some(list) = self.tree.named.get(&call.name) else {
-            return Err(format!("template {:?} not defined", call.name));
-        };
-        if self.depth == MAX_DEPTH {
-            return Err(format!("exceeded maximum template depth ({MAX_DEPTH})"));
-        }
-        let data = match &call.pipe {
-            Some(pipe) => self.pipe(pipe, dot)?,
-            None => Value::Nil,
-        };
-        self.depth += 1;
-        let outside = std::mem::replace(&mut self.variables, vec![("$", data.clone())]);
-        self.list(list, &data)?;
-        self.variables = outside;
-        self.depth -= 1;
-        Ok(())
     }
 
     pub(super) fn pipe(&mut self, pipe: &'a Pipe, dot: &Value) -> Result<Value, String> {
@@ -398,13 +294,14 @@ impl<'a> Run<'a> {
             given.push(value);
         }
         if let Some(last) = last {
-            self.at = at;
             call::fitting(name, given.len(), &last)?;
             given.push(last);
         }
-        self.at = at;
         let result = call::function(name, &given, self.scope);
-        let value = result.map_err(|why| format!("error calling {name}: {why}"))?;
+        let value = result.map_err(|why| {
+            self.at = at;
+            format!("error calling {name}: {why}")
+        })?;
         if let Value::Text(text) = &value
             && text.len() > MAX_OUTPUT_BYTES
         {

@@ -105,7 +105,9 @@ fn size<'a>(format: &'a str, args: &[Value], next: &mut usize) -> (Option<usize>
         };
         return (width.map(|width| width.min(MAX_WIDTH)), after);
     }
-    let length = format.find(|c: char| !c.is_ascii_digit()).unwrap_or(format.len());
+    let length = format
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(format.len());
     let digits = &format[..length];
     let width = (!digits.is_empty()).then(|| digits.parse().unwrap_or(MAX_WIDTH).min(MAX_WIDTH));
     (width, &format[length..])
@@ -122,7 +124,11 @@ fn one(arg: &Value, verb: char, spec: &Spec) -> String {
         Value::Uint(value) => integer(i128::from(*value), verb, spec),
         Value::Float(value) => float(*value, verb, spec),
         Value::Text(value) => text(value, verb, spec),
-        Value::Labels(_) | Value::Map(_) | Value::Sample(_) | Value::Samples(_) | Value::Data(_)
+        Value::Labels(_)
+        | Value::Map(_)
+        | Value::Sample(_)
+        | Value::Samples(_)
+        | Value::Data(_)
             if verb == 'v' || verb == 's' =>
         {
             Some(arg.shown())
@@ -203,7 +209,10 @@ fn integer(value: i128, verb: char, spec: &Spec) -> Option<String> {
         'x' => format!("{}{all:x}", if spec.sharp { "0x" } else { "" }),
         'X' => format!("{}{all:X}", if spec.sharp { "0X" } else { "" }),
         'c' | 'q' | 'U' => {
-            let c = u32::try_from(value).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+            let c = u32::try_from(value)
+                .ok()
+                .and_then(char::from_u32)
+                .unwrap_or('\u{fffd}');
             return Some(match verb {
                 'c' => c.to_string(),
                 'q' => format!("'{c}'"),
@@ -239,9 +248,21 @@ fn float(value: f64, verb: char, spec: &Spec) -> Option<String> {
         None => (false, shown.as_str()),
     };
     let special = digits.ends_with(['f', 'N']);
-    let bare = if special && !spec.plus { digits } else { digits.trim_start_matches('+') };
-    let sign = if special && !spec.plus { if negative { "-" } else { "" } } else { signed(negative, spec) };
-    let digits = if verb.is_ascii_uppercase() { bare.to_uppercase() } else { bare.to_owned() };
+    let bare = if special && !spec.plus {
+        digits
+    } else {
+        digits.trim_start_matches('+')
+    };
+    let sign = if special && !spec.plus {
+        if negative { "-" } else { "" }
+    } else {
+        signed(negative, spec)
+    };
+    let digits = if verb.is_ascii_uppercase() {
+        bare.to_uppercase()
+    } else {
+        bare.to_owned()
+    };
     let fill = match spec.width {
         Some(width) if spec.zero && !spec.minus && !special => width.saturating_sub(sign.len()),
         _ => 0,

@@ -86,8 +86,8 @@ pub(super) fn call(name: &str, args: &[Value], scope: &Scope<'_>) -> Result<Valu
     }
     match (name, args) {
         ("now", []) => Ok(Value::Float(scope.now_ms as f64 / 1_000.0)),
-        ("externalURL", []) => Ok(scope.external_url.into()),
-        ("pathPrefix", []) => Ok(path(scope.external_url).into()),
+        ("externalURL", []) => Ok(address(scope)?.into()),
+        ("pathPrefix", []) => Ok(path(address(scope)?).into()),
         ("query", [Value::Text(text)]) => (scope.query)(text).map(|all| {
             let samples: Vec<_> = all.into_iter().map(Arc::new).collect();
             Value::Samples(samples.into())
@@ -103,7 +103,8 @@ pub(super) fn call(name: &str, args: &[Value], scope: &Scope<'_>) -> Result<Valu
             Ok(Value::Bool(regex(pattern)?.is_match(text)))
         }
         ("reReplaceAll", [Value::Text(pattern), Value::Text(by), Value::Text(text)]) => {
-            let regex = regex(pattern).map_err(|why| format!("regexp: Compile(`{pattern}`): {why}"))?;
+            let regex =
+                regex(pattern).map_err(|why| format!("regexp: Compile(`{pattern}`): {why}"))?;
             Ok(Value::from(&*regex.replace_all(text, &**by)))
         }
         (_, [value]) => of_number(name, value),
@@ -150,7 +151,9 @@ fn of_number(name: &str, value: &Value) -> Result<Value, String> {
         "humanize1024" => humanize::humanize1024(value).into(),
         "humanizeDuration" => humanize::humanize_duration(value).into(),
         "humanizePercentage" => humanize::humanize_percentage(value).into(),
-        "humanizeTimestamp" if !value.is_finite() => format::sprintf("%.4g", &[Value::Float(value)]).into(),
+        "humanizeTimestamp" if !value.is_finite() => {
+            format::sprintf("%.4g", &[Value::Float(value)]).into()
+        }
         "humanizeTimestamp" => Value::Time(humanize::to_time(value)?).shown().into(),
         "toTime" => Value::Time(humanize::to_time(value)?),
         "toDuration" => {
@@ -218,7 +221,8 @@ fn title(text: &str) -> String {
         } else {
             titled.extend(c.to_uppercase());
         }
-        after_letter = c.is_alphanumeric() || c == '_' || (after_letter && matches!(c, '\'' | '.' | ':'));
+        after_letter =
+            c.is_alphanumeric() || c == '_' || (after_letter && matches!(c, '\'' | '.' | ':'));
     }
     titled
 }
@@ -244,6 +248,11 @@ fn strip_domain(text: &str) -> String {
     } else {
         format!("{host}:{port}")
     }
+}
+
+fn address<'a>(scope: &Scope<'a>) -> Result<&'a str, String> {
+    let why = "runtime error: invalid memory address or nil pointer dereference";
+    scope.address.ok_or_else(|| why.to_owned())
 }
 
 /// The path of a URL.

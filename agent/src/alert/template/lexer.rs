@@ -219,7 +219,9 @@ impl<'a> Lexer<'a> {
             }
             c if is_word(c) => self.word()?,
             c if c.is_ascii_graphic() => self.push(Kind::Char, 1),
-            c => return Err(self.problem(format!("unrecognized character in action: {}", named(c)))),
+            c => {
+                return Err(self.problem(format!("unrecognized character in action: {}", named(c))));
+            }
         }
         Ok(true)
     }

@@ -13,7 +13,7 @@ pub(super) fn unquote(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(at) = rest.find('\\') {
-        bytes.extend_from_slice(rest[..at].as_bytes());
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
         rest = escape(&rest[at + 1..], mark, &mut bytes)?;
     }
     bytes.extend_from_slice(rest.as_bytes());
@@ -63,7 +63,10 @@ pub(super) fn number(text: &str) -> Option<Number> {
         let inner = unquote(text)?;
         let mut chars = inner.chars();
         let c = chars.next()?;
-        return chars.next().is_none().then(|| Number::Int(i64::from(u32::from(c))));
+        return chars
+            .next()
+            .is_none()
+            .then(|| Number::Int(i64::from(u32::from(c))));
     }
     let lower = text.to_ascii_lowercase();
     let is_hex = lower.trim_start_matches(['+', '-']).starts_with("0x");
@@ -74,8 +77,14 @@ pub(super) fn number(text: &str) -> Option<Number> {
     };
     if has_point {
         let digits = lower.replace('_', "");
-        let value = if is_hex { hex_float(&digits) } else { digits.parse().ok() };
-        return value.filter(|value: &f64| value.is_finite()).map(Number::Float);
+        let value = if is_hex {
+            hex_float(&digits)
+        } else {
+            digits.parse().ok()
+        };
+        return value
+            .filter(|value: &f64| value.is_finite())
+            .map(Number::Float);
     }
     integer(&lower)
 }

@@ -4,11 +4,27 @@ use super::value::Value;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = [
-    "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
 ];
 
 /// A time in UTC taken apart.
@@ -52,14 +68,19 @@ fn date(days: i64) -> (i64, u32, u32) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = (of_year - (153 * shifted_month + 2) / 5 + 1) as u32;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 } as u32;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    } as u32;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// Days from 1970 to the first of January.
 fn first_day(year: i64) -> i64 {
     let before = year - 1;
-    365 * (year - 1970) + (before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400)) - 477
+    365 * (year - 1970) + (before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400))
+        - 477
 }
 
 /// `time.Time.String`, in UTC.
@@ -100,7 +121,7 @@ fn element(layout: &str, civil: &Civil, text: &mut String) -> Option<usize> {
             "MST" => "UTC".to_owned(),
             "2006" => format!("{:04}", civil.year),
             "002" => format!("{:03}", civil.yearday),
-            "-07:00:00" | "-07:00" => part.replace("-07", "+00").replace(":00:00", ":00:00"),
+            "-07:00:00" | "-07:00" => part.replace("-07", "+00"),
             "-070000" => "+000000".to_owned(),
             "-0700" => "+0000".to_owned(),
             "-07" => "+00".to_owned(),
@@ -146,7 +167,11 @@ fn fraction(layout: &str, civil: &Civil, text: &mut String) -> Option<usize> {
     }
     let all = format!("{:03}000000", civil.milli);
     let shown = &all[..length];
-    let shown = if mark == '9' { shown.trim_end_matches('0') } else { shown };
+    let shown = if mark == '9' {
+        shown.trim_end_matches('0')
+    } else {
+        shown
+    };
     if !shown.is_empty() {
         text.push_str(&layout[..1]);
         text.push_str(shown);
@@ -225,13 +250,37 @@ pub(super) fn time_method(at_ms: i64, name: &str, args: &[Value]) -> Option<Resu
 }
 
 const TIME_METHODS: &[&str] = &[
-    "String", "Format", "Unix", "UnixMilli", "UnixMicro", "UnixNano", "Year", "Month", "Day",
-    "Hour", "Minute", "Second", "Nanosecond", "Weekday", "YearDay", "UTC", "IsZero", "Add",
-    "Truncate", "Sub", "Before", "After", "Equal",
+    "String",
+    "Format",
+    "Unix",
+    "UnixMilli",
+    "UnixMicro",
+    "UnixNano",
+    "Year",
+    "Month",
+    "Day",
+    "Hour",
+    "Minute",
+    "Second",
+    "Nanosecond",
+    "Weekday",
+    "YearDay",
+    "UTC",
+    "IsZero",
+    "Add",
+    "Truncate",
+    "Sub",
+    "Before",
+    "After",
+    "Equal",
 ];
 
 /// Calls a method of a span; none if it has none of that name.
-pub(super) fn span_method(span_ns: i64, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
+pub(super) fn span_method(
+    span_ns: i64,
+    name: &str,
+    args: &[Value],
+) -> Option<Result<Value, String>> {
     let value = match (name, args) {
         ("String", []) => Value::from(duration(span_ns)),
         ("Hours", []) => Value::Float(span_ns as f64 / 3_600e9),
@@ -255,8 +304,16 @@ pub(super) fn span_method(span_ns: i64, name: &str, args: &[Value]) -> Option<Re
 }
 
 const SPAN_METHODS: &[&str] = &[
-    "String", "Hours", "Minutes", "Seconds", "Milliseconds", "Microseconds", "Nanoseconds", "Abs",
-    "Truncate", "Round",
+    "String",
+    "Hours",
+    "Minutes",
+    "Seconds",
+    "Milliseconds",
+    "Microseconds",
+    "Nanoseconds",
+    "Abs",
+    "Truncate",
+    "Round",
 ];
 
 fn wrong(name: &str, args: &[Value], known: &[&str]) -> Option<Result<Value, String>> {

@@ -189,7 +189,9 @@ impl Value {
 }
 
 fn shown_map<'a>(pairs: impl Iterator<Item = (&'a String, String)>) -> String {
-    let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}:{value}")).collect();
+    let pairs: Vec<_> = pairs
+        .map(|(name, value)| format!("{name}:{value}"))
+        .collect();
     format!("map[{}]", pairs.join(" "))
 }
 
@@ -205,7 +207,9 @@ fn parse_float(text: &str) -> Result<f64, String> {
     }
     let value: f64 = text.parse().map_err(|_| wrong())?;
     if value.is_infinite() {
-        return Err(format!("strconv.ParseFloat: parsing {text:?}: value out of range"));
+        return Err(format!(
+            "strconv.ParseFloat: parsing {text:?}: value out of range"
+        ));
     }
     Ok(value)
 }

@@ -22,8 +22,13 @@ fn braces<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let pairs: Vec<_> = pairs
         .map(|(name, value)| {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let is_plain = name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
-            let name = if is_plain { name.to_owned() } else { template::quote(name) };
+            let is_plain =
+                name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
+            let name = if is_plain {
+                name.to_owned()
+            } else {
+                template::quote(name)
+            };
             format!("{name}={}", template::quote(value))
         })
         .collect();
@@ -31,7 +36,10 @@ fn braces<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 }
 
 fn of_map(map: &Pairs) -> String {
-    braces(map.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    braces(
+        map.iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    )
 }
 
 /// Alerts as a numbered list.
@@ -65,14 +73,24 @@ impl Wanted {
     /// If labels or histogram cannot be read.
     pub(super) fn read(sample: &schema::Sample) -> Result<Self, String> {
         let wrong = |why: String| format!("labels {:?}: {why}", sample.labels);
-        let written = if sample.labels.is_empty() { "{}" } else { &sample.labels };
+        let written = if sample.labels.is_empty() {
+            "{}"
+        } else {
+            &sample.labels
+        };
         let (labels, _) = testscript::series(written, "").map_err(wrong)?;
         if sample.histogram.is_empty() {
-            return Ok(Self { labels, value: SampleValue::Float(sample.value) });
+            return Ok(Self {
+                labels,
+                value: SampleValue::Float(sample.value),
+            });
         }
         let (_, values) = testscript::series("{}", &sample.histogram).map_err(wrong)?;
         match values.as_slice() {
-            [Some(value @ SampleValue::Histogram(_))] => Ok(Self { labels, value: value.clone() }),
+            [Some(value @ SampleValue::Histogram(_))] => Ok(Self {
+                labels,
+                value: value.clone(),
+            }),
             [_] => Err(wrong("expected histogram".to_owned())),
             other => Err(wrong(format!("expected 1 value, got {}", other.len()))),
         }
@@ -83,7 +101,11 @@ impl Wanted {
 ///
 /// # Errors
 /// With both, as promtool shows them.
-pub(super) fn samples(mut wanted: Vec<Wanted>, mut got: Vec<Sample>, fuzzy: bool) -> Result<(), String> {
+pub(super) fn samples(
+    mut wanted: Vec<Wanted>,
+    mut got: Vec<Sample>,
+    fuzzy: bool,
+) -> Result<(), String> {
     wanted.sort_by(|a, b| a.labels.cmp(&b.labels));
     got.sort_by(|a, b| a.labels.cmp(&b.labels));
     let pairs = wanted.iter().zip(&got);
@@ -93,14 +115,24 @@ pub(super) fn samples(mut wanted: Vec<Wanted>, mut got: Vec<Sample>, fuzzy: bool
     if wanted.len() == got.len() && same.all(|same| same) {
         return Ok(());
     }
-    let wanted = wanted.iter().map(|wanted| shown(&wanted.labels, &wanted.value));
+    let wanted = wanted
+        .iter()
+        .map(|wanted| shown(&wanted.labels, &wanted.value));
     let got = got.iter().map(|got| shown(&got.labels, &got.value));
-    Err(format!("        exp: {}\n        got: {}", joined(wanted), joined(got)))
+    Err(format!(
+        "        exp: {}\n        got: {}",
+        joined(wanted),
+        joined(got)
+    ))
 }
 
 fn joined(list: impl Iterator<Item = String>) -> String {
     let list: Vec<_> = list.collect();
-    if list.is_empty() { "nil".to_owned() } else { list.join(", ") }
+    if list.is_empty() {
+        "nil".to_owned()
+    } else {
+        list.join(", ")
+    }
 }
 
 fn shown(labels: &Labels, value: &SampleValue) -> String {
@@ -118,7 +150,9 @@ fn same_value(wanted: &SampleValue, got: &SampleValue, fuzzy: bool) -> bool {
             let is_next = || wanted.next_up() == *got || wanted.next_down() == *got;
             wanted == got || (fuzzy && is_next())
         }
-        (SampleValue::Histogram(wanted), SampleValue::Histogram(got)) => same_histogram(wanted, got),
+        (SampleValue::Histogram(wanted), SampleValue::Histogram(got)) => {
+            same_histogram(wanted, got)
+        }
         _ => false,
     }
 }

@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::Case;
+use super::{Case, Outcome};
 
 /// The results of all files: the cases, or why a file could not be used.
-pub(super) fn text(suites: &[(String, Result<Vec<Case>, Vec<String>>)]) -> String {
+pub(super) fn text(suites: &[(String, Outcome)]) -> String {
     let mut text = String::from("<testsuites>\n");
     for (file, result) in suites {
         let failed = match result {
-            Ok(cases) => cases.iter().filter(|case| !case.failures.is_empty()).count(),
+            Ok(cases) => cases
+                .iter()
+                .filter(|case| !case.failures.is_empty())
+                .count(),
             Err(_) => 0,
         };
         let (tests, errors) = match result {

@@ -118,7 +118,9 @@ pub(super) fn read(text: &str) -> Result<File, Problem> {
 /// A duration in milliseconds.
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map_or(Ok(0), |text| duration::parse(&text).map_err(D::Error::custom))
+    text.map_or(Ok(0), |text| {
+        duration::parse(&text).map_err(D::Error::custom)
+    })
 }
 
 /// Seconds since 1970, or a time as RFC 3339 has it; in milliseconds since 1970.

@@ -19,28 +19,42 @@ fn ours(path: &Path) -> (String, String, bool) {
 }
 
 fn promtool(path: &Path) -> Option<(String, String, bool)> {
-    let output = Command::new("promtool").args(["test", "rules"]).arg(path).output();
+    let output = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(path)
+        .output();
     let Ok(output) = output else {
         eprintln!("SKIP side by side with promtool: not found (Debian package prometheus)");
         return None;
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Some((text(output.stdout), text(output.stderr), output.status.success()))
+    Some((
+        text(output.stdout),
+        text(output.stderr),
+        output.status.success(),
+    ))
 }
 
-/// What Prometheus 3 words otherwise than 2.42, or names series otherwise in messages of queries.
+/// What Prometheus 3 words otherwise than 2.42.
 fn as_prometheus_3(text: &str) -> String {
     text.replace("Value float64 }", "Value interface {} }")
-        .replace("{__name__=\"b\", x=", "b{x=")
 }
 
 #[test]
 fn our_own_files_get_the_verdict_and_the_words_of_promtool() {
     let mut compared = 0;
-    let mut names: Vec<_> = std::fs::read_dir(data()).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(data())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     names.sort();
-    for path in names.iter().filter(|path| path.to_string_lossy().ends_with("-test.yml")) {
-        let Some((out, err, passed)) = promtool(path) else { return };
+    for path in names
+        .iter()
+        .filter(|path| path.to_string_lossy().ends_with("-test.yml"))
+    {
+        let Some((out, err, passed)) = promtool(path) else {
+            return;
+        };
         let (our_out, our_err, our_passed) = ours(path);
         assert_eq!(our_passed, passed, "{}\n{our_err}", path.display());
         assert_eq!(our_out, out, "{}", path.display());
@@ -76,7 +90,10 @@ fn promtools_own_files_get_its_verdicts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/promtool");
     let folder = std::env::var_os("WEIR_PROMTOOL_FILES").map_or(folder, PathBuf::from);
     if !folder.is_dir() {
-        eprintln!("SKIP promtools_own_files_get_its_verdicts: no {}", folder.display());
+        eprintln!(
+            "SKIP promtools_own_files_get_its_verdicts: no {}",
+            folder.display()
+        );
         return;
     }
     for (name, wanted) in [
@@ -113,14 +130,23 @@ fn results_are_written_as_junit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("junit.xml");
     let test = Test {
-        files: vec![data().join("mistaken-test.yml"), data().join("order-test.yml")],
+        files: vec![
+            data().join("mistaken-test.yml"),
+            data().join("order-test.yml"),
+        ],
         junit: Some(path.clone()),
         ..Test::default()
     };
     run(&test).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
-    assert!(text.contains("tests=\"2\" failures=\"2\" errors=\"0\""), "{text}");
-    assert!(text.contains("exp:[\n") && !text.contains("line\nbreak"), "{text}");
+    assert!(
+        text.contains("tests=\"2\" failures=\"2\" errors=\"0\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("exp:[\n") && !text.contains("line\nbreak"),
+        "{text}"
+    );
     assert!(text.contains("<system-err>group name repeated"), "{text}");
 }
 
@@ -152,7 +178,8 @@ impl Dice {
     }
 }
 
-/// Rules and series by chance. All series of all alerts are asked for at every minute, and nothing is
+/// Rules and series by chance. Samples are 61 s apart and none is at 0, so that none lies at the left end of a window,
+/// which Prometheus 3 leaves out and 2.42 does not. All series of all alerts are asked for at every minute, and nothing is
 /// expected, so that both engines print what they have.
 fn scenario(dice: &mut Dice) -> (String, String) {
     let mut rules = String::from("groups:\n- name: g\n  rules:\n");
@@ -176,7 +203,8 @@ fn scenario(dice: &mut Dice) -> (String, String) {
             rules.push_str("  - {record: r, expr: 'x * 2 > 1', labels: {z: q}}\n");
         }
     }
-    let mut test = String::from("rule_files: [rules.yml]\ntests:\n- interval: 1m\n  input_series:\n");
+    let mut test =
+        String::from("rule_files: [rules.yml]\ntests:\n- interval: 61s\n  input_series:\n");
     for series in 0..4 {
         let mut value = "1";
         let values: Vec<_> = (0..60)
@@ -188,12 +216,19 @@ fn scenario(dice: &mut Dice) -> (String, String) {
             })
             .collect();
         let (a, b) = (series % 2, series);
-        let _ = writeln!(test, "  - {{series: 'x{{a=\"{a}\", b=\"{b}\"}}', values: '{}'}}", values.join(" "));
+        let values = values.join(" ");
+        let _ = writeln!(
+            test,
+            "  - {{series: 'x{{a=\"{a}\", b=\"{b}\"}}', values: '_ {values}'}}"
+        );
     }
     test.push_str("  promql_expr_test:\n");
     for minute in 0..60 {
         for expr in ["ALERTS", "ALERTS_FOR_STATE", "r"] {
-            let _ = writeln!(test, "  - {{expr: '{{__name__=\"{expr}\"}}', eval_time: {minute}m, exp_samples: [{{value: -1}}]}}");
+            let _ = writeln!(
+                test,
+                "  - {{expr: '{{__name__=\"{expr}\"}}', eval_time: {minute}m, exp_samples: [{{value: -1}}]}}"
+            );
         }
     }
     (rules, test)
@@ -208,7 +243,9 @@ fn alerts_go_through_the_same_states_as_in_prometheus() {
         let path = folder.path().join("test.yml");
         std::fs::write(folder.path().join("rules.yml"), &rules).unwrap();
         std::fs::write(&path, &test).unwrap();
-        let Some((_, err, _)) = promtool(&path) else { return };
+        let Some((_, err, _)) = promtool(&path) else {
+            return;
+        };
         let (_, our_err, _) = ours(&path);
         assert!(err.matches("ALERTS").count() > 200, "alerts happen: {err}");
         let both = our_err.lines().zip(err.lines());

@@ -36,14 +36,22 @@ impl World {
     ///
     /// # Errors
     /// If a series or a rule file cannot be used.
-    pub(super) fn new(test: &Test, plan: &super::Plan<'_>, start_ms: i64) -> Result<Self, Vec<String>> {
+    pub(super) fn new(
+        test: &Test,
+        plan: &super::Plan<'_>,
+        start_ms: i64,
+    ) -> Result<Self, Vec<String>> {
         let limits = StoreLimits {
             series: 1_000_000,
             samples: 100_000_000,
             bytes: 4 << 30,
             idle_ms: i64::MAX,
         };
-        let interval_ms = if test.interval == 0 { plan.interval_ms } else { test.interval };
+        let interval_ms = if test.interval == 0 {
+            plan.interval_ms
+        } else {
+            test.interval
+        };
         let mut world = Self {
             store: Store::new(limits),
             options: Options {
@@ -56,6 +64,8 @@ impl World {
                 external: External {
                     labels: test.external_labels.clone().unwrap_or_default().into(),
                     url: test.external_url.as_deref().unwrap_or_default().into(),
+                    // promtool gives its rules no address of their own.
+                    address: None,
                 },
                 ..Settings::default()
             },
@@ -63,12 +73,19 @@ impl World {
             labels: Vec::new(),
             coming: Vec::new(),
         };
-        world.store.set_needs(vec![Need { matchers: Vec::new(), window_ms: i64::MAX }]);
+        world.store.set_needs(vec![Need {
+            matchers: Vec::new(),
+            window_ms: i64::MAX,
+        }]);
         for input in test.input_series.iter().flatten() {
-            world.expect(input, interval_ms, start_ms).map_err(|why| vec![why])?;
+            world
+                .expect(input, interval_ms, start_ms)
+                .map_err(|why| vec![why])?;
         }
         // Last first, so that the next to arrive is at the end.
-        world.coming.sort_by_key(|(at_ms, ..)| std::cmp::Reverse(*at_ms));
+        world
+            .coming
+            .sort_by_key(|(at_ms, ..)| std::cmp::Reverse(*at_ms));
         world.groups = groups(plan, &world.settings)?;
         Ok(world)
     }
@@ -82,7 +99,8 @@ impl World {
         self.labels.push(labels);
         for (step, value) in (0i64..).zip(values) {
             let at_ms = start_ms.saturating_add(step.saturating_mul(interval_ms));
-            self.coming.extend(value.map(|value| (at_ms, series, value)));
+            self.coming
+                .extend(value.map(|value| (at_ms, series, value)));
         }
         Ok(())
     }
@@ -112,7 +130,11 @@ impl World {
                 }
             }
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     /// The elements of an expression's result.
