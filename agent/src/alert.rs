@@ -4,8 +4,19 @@
 //! Nothing in here reads a clock: time is an argument everywhere but in the notifiers.
 
 // The rules.
+pub mod check;
+pub mod duration;
+pub mod expression;
 pub mod file;
+pub mod group;
 pub mod name;
+pub mod rule;
+pub mod set;
+pub mod source;
+pub mod state;
+pub mod template;
+pub mod unit;
+pub mod view;
 
 // What becomes of a page.
 pub mod api;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::alert::{check, unit};
 use crate::config::Config;
 use crate::{app, doctor, document, log};
 
@@ -37,6 +38,9 @@ enum Command {
     /// Print or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check or test alerting and recording rules.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Print a reference in Markdown.
     #[command(hide = true, subcommand)]
     Docs(Docs),
@@ -55,6 +59,15 @@ enum ConfigCommand {
     Default,
     /// Say whether a configuration file can be used; every problem with its line.
     Check(ConfigFile),
+}
+
+#[derive(Debug, Subcommand)]
+enum RulesCommand {
+    /// Say whether rule files can be used; every problem with its place. Exit codes and output are
+    /// those of `promtool check rules`.
+    Check(check::Check),
+    /// Run unit tests of rules. Files, exit codes and output are those of `promtool test rules`.
+    Test(unit::Test),
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -91,6 +104,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             }
             print("the configuration can be used\n");
         }
+        Command::Rules(RulesCommand::Check(options)) => {
+            return Ok(print_both(check::run(&options)));
+        }
+        Command::Rules(RulesCommand::Test(options)) => return Ok(print_both(unit::run(&options)?)),
         Command::Docs(Docs::Metrics) => print(&document::metrics()),
         Command::Docs(Docs::Config) => print(&Config::reference()),
     }
@@ -102,6 +119,13 @@ fn load(file: &ConfigFile) -> Option<Config> {
     Config::load(file.config.as_deref())
         .inspect_err(|why| eprintln!("weir: {why}"))
         .ok()
+}
+
+/// Writes to stderr and stdout.
+fn print_both((out, err, code): (String, String, ExitCode)) -> ExitCode {
+    print(&out);
+    eprint!("{err}");
+    code
 }
 
 /// Writes to stdout; a reader that went away is no error.

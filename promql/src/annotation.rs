@@ -96,11 +96,15 @@ impl Annotations {
     }
 
     pub(crate) fn not_a_counter(&mut self, metric: &str) {
-        self.warn(format!("this native histogram metric is not a counter: {metric:?}"));
+        self.warn(format!(
+            "this native histogram metric is not a counter: {metric:?}"
+        ));
     }
 
     pub(crate) fn not_a_gauge(&mut self, metric: &str) {
-        self.warn(format!("this native histogram metric is not a gauge: {metric:?}"));
+        self.warn(format!(
+            "this native histogram metric is not a gauge: {metric:?}"
+        ));
     }
 
     pub(crate) fn ignored_in_range(&mut self, metric: &str) {
@@ -115,11 +119,15 @@ impl Annotations {
     }
 
     pub(crate) fn reset_collision(&mut self, operation: &str) {
-        self.warn(format!("conflicting counter resets during histogram {operation}"));
+        self.warn(format!(
+            "conflicting counter resets during histogram {operation}"
+        ));
     }
 
     pub(crate) fn bounds_reconciled(&mut self, operation: &str) {
-        self.info(format!("mismatched custom buckets were reconciled during {operation}"));
+        self.info(format!(
+            "mismatched custom buckets were reconciled during {operation}"
+        ));
     }
 
     pub(crate) fn incompatible_types(&mut self, left: &str, op: &str, right: &str) {

@@ -2,7 +2,13 @@
 //! text, so errors can say so; selectors and subqueries carry a number by
 //! which an evaluation keeps what it has looked up.
 
+mod duration;
+mod operator;
+
 use std::fmt;
+
+pub use duration::{Duration, DurationOp};
+pub use operator::{AggregateOp, BinaryOp};
 
 use crate::matcher::Matcher;
 
@@ -127,7 +133,11 @@ pub enum ExprKind {
 
 impl Expr {
     pub(crate) fn new(kind: ExprKind, span: Span) -> Self {
-        let mut expr = Self { kind, span, height: 1 };
+        let mut expr = Self {
+            kind,
+            span,
+            height: 1,
+        };
         expr.height += expr.children().map(|child| child.height).max().unwrap_or(0);
         expr
     }
@@ -152,7 +162,11 @@ impl Expr {
             ExprKind::Negate(inner) | ExprKind::Paren(inner) => inner.value_type(),
             ExprKind::Binary { left, right, .. } => {
                 let scalar = |side: &Self| side.value_type() == Type::Scalar;
-                if scalar(left) && scalar(right) { Type::Scalar } else { Type::Vector }
+                if scalar(left) && scalar(right) {
+                    Type::Scalar
+                } else {
+                    Type::Vector
+                }
             }
         }
     }
@@ -212,222 +226,6 @@ pub enum At {
     Start,
     /// The query's end.
     End,
-}
-
-/// A duration: a literal, or an expression over literals and the query's range
-/// and step.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Duration {
-    /// Seconds.
-    Seconds(f64),
-    /// `step()`
-    Step,
-    /// `range()`
-    Range,
-    /// Two durations and an operator.
-    Binary(DurationOp, Box<(Duration, Duration)>),
-}
-
-/// Operators between durations; all count in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DurationOp {
-    /// `+`
-    Add,
-    /// `-`
-    Sub,
-    /// `*`
-    Mul,
-    /// `/`
-    Div,
-    /// `%`
-    Mod,
-    /// `^`
-    Pow,
-    /// `min_of(a, b)`
-    Min,
-    /// `max_of(a, b)`
-    Max,
-}
-
-impl Duration {
-    /// The duration in milliseconds. Fails for a division by zero and what no
-    /// clock can hold.
-    pub fn resolve_ms(&self, step_ms: i64, range_ms: i64) -> Result<i64, &'static str> {
-        let seconds = self.seconds(step_ms, range_ms)?;
-        let ms = seconds * 1000.0;
-        // Bounded so that sums of a few of them cannot leave 64 bits.
-        if ms.is_nan() || ms.abs() > (1i64 << 60) as f64 {
-            return Err("duration is out of range");
-        }
-        // 0.1 s is a little less than 100 ms in floats.
-        let nearest = ms.round();
-        Ok(if (ms - nearest).abs() < 1e-6 { nearest } else { ms.trunc() } as i64)
-    }
-
-    /// The duration in milliseconds if it does not depend on the query.
-    pub fn constant_ms(&self) -> Option<i64> {
-        (!self.depends_on_query()).then(|| self.resolve_ms(0, 0).ok()).flatten()
-    }
-
-    fn depends_on_query(&self) -> bool {
-        match self {
-            Self::Seconds(_) => false,
-            Self::Step | Self::Range => true,
-            Self::Binary(_, sides) => sides.0.depends_on_query() || sides.1.depends_on_query(),
-        }
-    }
-
-    fn seconds(&self, step_ms: i64, range_ms: i64) -> Result<f64, &'static str> {
-        let (op, sides) = match self {
-            Self::Seconds(seconds) => return Ok(*seconds),
-            Self::Step => return Ok(step_ms as f64 / 1000.0),
-            Self::Range => return Ok(range_ms as f64 / 1000.0),
-            Self::Binary(op, sides) => (op, sides),
-        };
-        let a = sides.0.seconds(step_ms, range_ms)?;
-        let b = sides.1.seconds(step_ms, range_ms)?;
-        Ok(match op {
-            DurationOp::Add => a + b,
-            DurationOp::Sub => a - b,
-            DurationOp::Mul => a * b,
-            DurationOp::Div if b == 0.0 => return Err("division by zero"),
-            DurationOp::Div => a / b,
-            DurationOp::Mod if b == 0.0 => return Err("modulo by zero"),
-            DurationOp::Mod => a % b,
-            DurationOp::Pow => a.powf(b),
-            DurationOp::Min => a.min(b),
-            DurationOp::Max => a.max(b),
-        })
-    }
-}
-
-/// Aggregation operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the operator of the same name")]
-pub enum AggregateOp {
-    Sum,
-    Avg,
-    Min,
-    Max,
-    Count,
-    Group,
-    Stddev,
-    Stdvar,
-    Quantile,
-    Topk,
-    Bottomk,
-    CountValues,
-    Limitk,
-    LimitRatio,
-}
-
-impl AggregateOp {
-    /// Finds an operator by its word, in any case.
-    pub fn find(word: &str) -> Option<Self> {
-        Some(match word.to_ascii_lowercase().as_str() {
-            "sum" => Self::Sum,
-            "avg" => Self::Avg,
-            "min" => Self::Min,
-            "max" => Self::Max,
-            "count" => Self::Count,
-            "group" => Self::Group,
-            "stddev" => Self::Stddev,
-            "stdvar" => Self::Stdvar,
-            "quantile" => Self::Quantile,
-            "topk" => Self::Topk,
-            "bottomk" => Self::Bottomk,
-            "count_values" => Self::CountValues,
-            "limitk" => Self::Limitk,
-            "limit_ratio" => Self::LimitRatio,
-            _ => return None,
-        })
-    }
-
-    /// The type of the parameter, if it takes one.
-    pub fn param(self) -> Option<Type> {
-        match self {
-            Self::Quantile | Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio => {
-                Some(Type::Scalar)
-            }
-            Self::CountValues => Some(Type::String),
-            _ => None,
-        }
-    }
-}
-
-/// Binary operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the operator of the same name")]
-pub enum BinaryOp {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Mod,
-    Pow,
-    Atan2,
-    Equal,
-    NotEqual,
-    Greater,
-    Less,
-    GreaterEqual,
-    LessEqual,
-    And,
-    Or,
-    Unless,
-    TrimUpper,
-    TrimLower,
-}
-
-impl BinaryOp {
-    /// The operator as written.
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Self::Add => "+",
-            Self::Sub => "-",
-            Self::Mul => "*",
-            Self::Div => "/",
-            Self::Mod => "%",
-            Self::Pow => "^",
-            Self::Atan2 => "atan2",
-            Self::Equal => "==",
-            Self::NotEqual => "!=",
-            Self::Greater => ">",
-            Self::Less => "<",
-            Self::GreaterEqual => ">=",
-            Self::LessEqual => "<=",
-            Self::And => "and",
-            Self::Or => "or",
-            Self::Unless => "unless",
-            Self::TrimUpper => "</",
-            Self::TrimLower => ">/",
-        }
-    }
-
-    /// Whether it filters by comparing.
-    pub fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Self::Equal
-                | Self::NotEqual
-                | Self::Greater
-                | Self::Less
-                | Self::GreaterEqual
-                | Self::LessEqual
-        )
-    }
-
-    /// Whether it works on sets of series.
-    pub fn is_set(self) -> bool {
-        matches!(self, Self::And | Self::Or | Self::Unless)
-    }
-
-    /// Whether its result is no longer what the metric's name says.
-    pub fn changes_metric(self) -> bool {
-        !self.is_comparison()
-            && !self.is_set()
-            && !matches!(self, Self::TrimUpper | Self::TrimLower)
-    }
 }
 
 /// How many series of each side may find each other.

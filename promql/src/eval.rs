@@ -11,9 +11,12 @@ mod element;
 mod extended;
 mod group;
 mod info;
+mod instant_rate;
 mod label;
+mod limit;
 mod math;
 mod native;
+mod over_range;
 mod over_time;
 mod rate;
 mod regression;
@@ -25,95 +28,13 @@ mod subquery;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use thiserror::Error;
+pub use limit::{EvalError, Limits, Options};
 
 use crate::annotation::Annotations;
 use crate::ast::{Expr, ExprKind, Span, Type};
 use crate::labels::Labels;
 use crate::storage::{SeriesId, Storage, Window};
 use crate::value::{Point, Sample, Series, Value};
-
-/// How queries are evaluated.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// How long a value counts after its time, in milliseconds.
-    pub lookback_ms: i64,
-    /// Steps of subqueries that name none, in milliseconds.
-    pub subquery_step_ms: i64,
-    /// Names are dropped when the query ends, not at the function that calls
-    /// for it (Prometheus's feature `promql-delayed-name-removal`).
-    pub delayed_name_removal: bool,
-    /// Start times of counters tell resets and births (Prometheus's feature
-    /// `use-start-timestamps`).
-    pub start_timestamps: bool,
-    /// The labels `__type__` and `__unit__` are looked at.
-    pub type_and_unit: bool,
-    /// Bounds of one query.
-    pub limits: Limits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            lookback_ms: 5 * 60 * 1000,
-            subquery_step_ms: 60 * 1000,
-            delayed_name_removal: false,
-            start_timestamps: true,
-            type_and_unit: false,
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// Bounds of one query.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Samples touched, counted at every step again; a histogram counts for
-    /// its size. Bounds time as well as memory.
-    pub samples: u64,
-    /// Series that one selector may match.
-    pub series: usize,
-    /// Steps of a range query or of one subquery.
-    pub steps: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { samples: 50_000_000, series: 100_000, steps: 11_000 }
-    }
-}
-
-/// Why a query has no result.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum EvalError {
-    /// The bound on samples.
-    #[error("query touches more than {0} samples")]
-    Samples(u64),
-    /// The bound on series.
-    #[error("{span}: selector matches more than {limit} series")]
-    Series {
-        /// Where the selector stands.
-        span: Span,
-        /// The bound.
-        limit: usize,
-    },
-    /// The bound on steps.
-    #[error("{span}: more than {limit} steps")]
-    Steps {
-        /// Where the subquery stands.
-        span: Span,
-        /// The bound.
-        limit: u64,
-    },
-    /// The data or an argument does not allow the operation.
-    #[error("{span}: {message}")]
-    Invalid {
-        /// Where it failed.
-        span: Span,
-        /// Why.
-        message: String,
-    },
-}
 
 /// The answer to a query.
 #[derive(Clone, Debug)]
@@ -144,7 +65,11 @@ pub fn instant(
     at_ms: i64,
     options: &Options,
 ) -> Result<Outcome, EvalError> {
-    let range = TimeRange { start_ms: at_ms, end_ms: at_ms, step_ms: 0 };
+    let range = TimeRange {
+        start_ms: at_ms,
+        end_ms: at_ms,
+        step_ms: 0,
+    };
     let mut eval = Eval::new(storage, options, range);
     let value = match eval.top(expr, at_ms)? {
         Data::Scalar(value) => Value::Scalar(value),
@@ -162,9 +87,14 @@ pub fn range(
     range: TimeRange,
     options: &Options,
 ) -> Result<Outcome, EvalError> {
-    let invalid = |message: &str| EvalError::Invalid { span: expr.span, message: message.into() };
+    let invalid = |message: &str| EvalError::Invalid {
+        span: expr.span,
+        message: message.into(),
+    };
     if !matches!(expr.value_type(), Type::Scalar | Type::Vector) {
-        return Err(invalid("invalid expression type for range query, must be Scalar or instant Vector"));
+        return Err(invalid(
+            "invalid expression type for range query, must be Scalar or instant Vector",
+        ));
     }
     if range.step_ms <= 0 {
         return Err(invalid("step of a range query must be positive"));
@@ -198,12 +128,19 @@ struct Columns {
 impl Columns {
     fn push(&mut self, at_ms: i64, vector: Vec<Sample>) {
         for sample in vector {
-            let point = Point { at_ms, start_ms: 0, value: sample.value };
+            let point = Point {
+                at_ms,
+                start_ms: 0,
+                value: sample.value,
+            };
             match self.known.get(&sample.labels) {
                 Some(at) => self.series[*at].points.push(point),
                 None => {
                     self.known.insert(sample.labels.clone(), self.series.len());
-                    self.series.push(Series { labels: sample.labels, points: vec![point] });
+                    self.series.push(Series {
+                        labels: sample.labels,
+                        points: vec![point],
+                    });
                 }
             }
         }
@@ -256,7 +193,11 @@ impl<'a> Eval<'a> {
     }
 
     fn outcome(self, value: Value) -> Outcome {
-        Outcome { value, annotations: self.notes, samples: self.samples }
+        Outcome {
+            value,
+            annotations: self.notes,
+            samples: self.samples,
+        }
     }
 
     /// Evaluates the whole tree at one step.
@@ -277,7 +218,11 @@ impl<'a> Eval<'a> {
             sample.drop_name = false;
             dropped = true;
         }
-        if dropped { self.check_unique(vector, span) } else { Ok(()) }
+        if dropped {
+            self.check_unique(vector, span)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_unique(&self, vector: &[Sample], span: Span) -> Evaluated<()> {
@@ -285,7 +230,10 @@ impl<'a> Eval<'a> {
         if vector.iter().all(|sample| seen.insert(&sample.labels)) {
             return Ok(());
         }
-        Err(invalid(span, "vector cannot contain metrics with the same labelset"))
+        Err(invalid(
+            span,
+            "vector cannot contain metrics with the same labelset",
+        ))
     }
 
     fn eval(&mut self, expr: &Expr, at_ms: i64) -> Evaluated<Data> {
@@ -293,9 +241,9 @@ impl<'a> Eval<'a> {
             ExprKind::Number(value) => Ok(Data::Scalar(*value)),
             ExprKind::String(text) => Ok(Data::String(text.clone())),
             ExprKind::Paren(inner) => self.eval(inner, at_ms),
-            ExprKind::Vector(selector) => {
-                self.instant_selector(selector, expr.span, at_ms).map(Data::Vector)
-            }
+            ExprKind::Vector(selector) => self
+                .instant_selector(selector, expr.span, at_ms)
+                .map(Data::Vector),
             ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => {
                 self.plain_matrix(expr, at_ms).map(Data::Matrix)
             }
@@ -345,14 +293,22 @@ impl<'a> Eval<'a> {
     }
 
     fn unique_unless_delayed(&self, vector: &[Sample], span: Span) -> Evaluated<()> {
-        if self.options.delayed_name_removal { Ok(()) } else { self.check_unique(vector, span) }
+        if self.options.delayed_name_removal {
+            Ok(())
+        } else {
+            self.check_unique(vector, span)
+        }
     }
 
     /// Counts samples against the limit.
     fn spend(&mut self, samples: u64) -> Evaluated<()> {
         self.samples = self.samples.saturating_add(samples);
         let limit = self.options.limits.samples;
-        if self.samples > limit { Err(EvalError::Samples(limit)) } else { Ok(()) }
+        if self.samples > limit {
+            Err(EvalError::Samples(limit))
+        } else {
+            Ok(())
+        }
     }
 
     fn check_steps(&self, span: Span, start_ms: i64, end_ms: i64, step_ms: i64) -> Evaluated<()> {
@@ -366,7 +322,10 @@ impl<'a> Eval<'a> {
 }
 
 fn invalid(span: Span, message: impl Into<String>) -> EvalError {
-    EvalError::Invalid { span, message: message.into() }
+    EvalError::Invalid {
+        span,
+        message: message.into(),
+    }
 }
 
 #[cfg(test)]

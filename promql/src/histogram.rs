@@ -95,7 +95,10 @@ impl Histogram {
         if sides.iter().any(|side| side.len() > MAX_BUCKETS) || self.custom.len() > MAX_BUCKETS {
             return Err("too many buckets");
         }
-        if sides.iter().any(|side| !side.is_sorted_by(|a, b| a.0 < b.0)) {
+        if sides
+            .iter()
+            .any(|side| !side.is_sorted_by(|a, b| a.0 < b.0))
+        {
             return Err("buckets are not sorted by index");
         }
         if !self.zero_threshold.is_finite() || self.zero_threshold < 0.0 {
@@ -104,21 +107,33 @@ impl Histogram {
         if self.is_custom() {
             return self.validate_custom();
         }
-        if self.custom.is_empty() { Ok(()) } else { Err("custom bounds on an exponential schema") }
+        if self.custom.is_empty() {
+            Ok(())
+        } else {
+            Err("custom bounds on an exponential schema")
+        }
     }
 
     fn validate_custom(&self) -> Result<(), &'static str> {
         if !self.custom.is_sorted_by(|a, b| a < b) {
             return Err("custom bounds are not ascending");
         }
-        if self.custom.iter().any(|bound| bound.is_nan() || *bound == f64::INFINITY) {
+        if self
+            .custom
+            .iter()
+            .any(|bound| bound.is_nan() || *bound == f64::INFINITY)
+        {
             return Err("custom bounds contain NaN or +Inf");
         }
         if !self.negative.is_empty() || self.zero_count != 0.0 || self.zero_threshold != 0.0 {
             return Err("a histogram with custom bounds has no negative and no zero bucket");
         }
         let last = self.custom.len() as i32;
-        if self.positive.iter().any(|(index, _)| !(0..=last).contains(index)) {
+        if self
+            .positive
+            .iter()
+            .any(|(index, _)| !(0..=last).contains(index))
+        {
             return Err("a bucket has no bound");
         }
         Ok(())
@@ -199,14 +214,20 @@ impl Histogram {
 fn same_buckets(a: &Buckets, b: &Buckets) -> bool {
     let filled = |side: &'_ Buckets| -> Vec<(i32, u64)> {
         let kept = side.iter().filter(|(_, count)| *count != 0.0);
-        kept.map(|(index, count)| (*index, count.to_bits())).collect()
+        kept.map(|(index, count)| (*index, count.to_bits()))
+            .collect()
     };
     filled(a) == filled(b)
 }
 
 impl fmt::Display for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{count:{}, sum:{}", general(self.count), general(self.sum))?;
+        write!(
+            f,
+            "{{count:{}, sum:{}",
+            general(self.count),
+            general(self.sum)
+        )?;
         for bucket in self.buckets().iter().filter(|bucket| bucket.count != 0.0) {
             write!(f, ", {bucket}")?;
         }

@@ -156,20 +156,32 @@ impl Ord for Labels {
     }
 }
 
+/// As Prometheus prints a set: `{__name__="up", job="node"}`.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
         f.write_str("{")?;
-        let mut first = true;
-        for (name, value) in self.iter().filter(|(name, _)| *name != NAME) {
-            if !first {
-                f.write_str(", ")?;
+        for (at, (name, value)) in self.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            if is_plain(name) {
+                write!(f, "{comma}{name}={value:?}")?;
+            } else {
+                write!(f, "{comma}{name:?}={value:?}")?;
             }
-            first = false;
-            write!(f, "{name}={value:?}")?;
         }
         f.write_str("}")
     }
+}
+
+/// Whether a label may be called so: any UTF-8, but not nothing. Bytes of a
+/// string literal that are no UTF-8 have become U+FFFD by then.
+pub(crate) fn is_valid_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\u{fffd}')
+}
+
+/// Whether a label's name needs no quotes.
+fn is_plain(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 impl fmt::Debug for Labels {
@@ -241,7 +253,10 @@ impl LabelsBuilder {
 
     /// Sets a label; an empty value removes it.
     pub fn set(&mut self, name: &str, value: &str) {
-        match self.pairs.binary_search_by(|(have, _)| have.as_str().cmp(name)) {
+        match self
+            .pairs
+            .binary_search_by(|(have, _)| have.as_str().cmp(name))
+        {
             Ok(at) if value.is_empty() => {
                 self.pairs.remove(at);
             }
@@ -253,7 +268,9 @@ impl LabelsBuilder {
 
     /// The value of a label; "" if it is not set.
     pub fn get(&self, name: &str) -> &str {
-        let found = self.pairs.binary_search_by(|(have, _)| have.as_str().cmp(name));
+        let found = self
+            .pairs
+            .binary_search_by(|(have, _)| have.as_str().cmp(name));
         found.map_or("", |at| self.pairs[at].1.as_str())
     }
 
@@ -293,7 +310,10 @@ mod tests {
     #[test]
     fn dropping_labels_gives_the_same_set_as_never_setting_them() {
         let full = Labels::new([(NAME, "m"), (TYPE, "counter"), ("a", "1"), ("b", "2")]);
-        assert_eq!(full.without_metadata(), Labels::new([("a", "1"), ("b", "2")]));
+        assert_eq!(
+            full.without_metadata(),
+            Labels::new([("a", "1"), ("b", "2")])
+        );
         assert_eq!(full.only(&["b".to_owned()]), Labels::new([("b", "2")]));
         assert_eq!(full.without(&["b".to_owned()]).get("b"), "");
     }

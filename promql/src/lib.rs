@@ -12,7 +12,7 @@ pub mod eval;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
-mod number;
+pub mod number;
 pub mod parse;
 pub mod storage;
 pub mod store;

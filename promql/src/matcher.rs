@@ -91,7 +91,9 @@ impl Matcher {
     pub fn matches(&self, value: &str) -> bool {
         let found = match &self.test {
             Test::Literal => self.value == value,
-            Test::OneOf(list) => list.binary_search_by(|have| have.as_str().cmp(value)).is_ok(),
+            Test::OneOf(list) => list
+                .binary_search_by(|have| have.as_str().cmp(value))
+                .is_ok(),
             Test::Regex(regex) => regex.is_match(value),
         };
         found == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
@@ -109,7 +111,9 @@ impl Matcher {
 
 /// Whether a set satisfies all conditions.
 pub fn matches_all(matchers: &[Matcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name)))
+    matchers
+        .iter()
+        .all(|matcher| matcher.matches(labels.get(&matcher.name)))
 }
 
 /// Compiles an anchored expression, bounded in size.
@@ -122,7 +126,10 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
             regex::Error::CompiledTooBig(limit) => {
                 format!("regular expression needs more than {limit} bytes when compiled")
             }
-            other => format!("invalid regular expression: {}", last_line(&other.to_string())),
+            other => format!(
+                "invalid regular expression: {}",
+                last_line(&other.to_string())
+            ),
         })
 }
 
@@ -144,7 +151,10 @@ fn literals(pattern: &str) -> Option<Vec<String>> {
 }
 
 fn regex_syntax_char(c: char) -> bool {
-    matches!(c, '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$')
+    matches!(
+        c,
+        '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$'
+    )
 }
 
 #[cfg(test)]

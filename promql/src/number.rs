@@ -1,7 +1,7 @@
 //! Numbers as Prometheus reads and prints them, and compensated sums.
 
 /// Prints like Go's `%g` with the shortest digits that read back the same.
-pub(crate) fn general(value: f64) -> String {
+pub fn general(value: f64) -> String {
     if let Some(word) = word(value) {
         return word.to_owned();
     }
@@ -16,14 +16,16 @@ pub(crate) fn general(value: f64) -> String {
 }
 
 /// Prints like Go's `FormatFloat(v, 'f', -1, 64)`: never an exponent.
-pub(crate) fn plain(value: f64) -> String {
+pub fn plain(value: f64) -> String {
     word(value).map_or_else(|| format!("{value}"), str::to_owned)
 }
 
 /// Prints for a label value as OpenMetrics wants it: whole numbers end in `.0`.
-pub(crate) fn open_metrics(value: f64) -> String {
+pub fn open_metrics(value: f64) -> String {
     let text = general(value);
-    let whole = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let whole = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-');
     if whole { text + ".0" } else { text }
 }
 
@@ -37,7 +39,7 @@ fn word(value: f64) -> Option<&'static str> {
 }
 
 /// Reads a bound such as the `le` label's value, as Go's `ParseFloat` does.
-pub(crate) fn parse_bound(text: &str) -> Option<f64> {
+pub fn parse_bound(text: &str) -> Option<f64> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     if text.is_empty() || !text.chars().all(valid) {
         return None;
@@ -77,7 +79,11 @@ impl Kahan {
     }
 
     pub(crate) fn total(self) -> f64 {
-        if self.sum.is_infinite() { self.sum } else { self.sum + self.c }
+        if self.sum.is_infinite() {
+            self.sum
+        } else {
+            self.sum + self.c
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 //! can exhaust the stack.
 
 mod check;
+mod cursor;
 mod duration;
 mod expr;
 mod function;
 mod lex;
+mod matching;
 mod selector;
 
 use thiserror::Error;
@@ -20,7 +22,7 @@ pub use function::{Function, functions};
 pub const MAX_TEXT: usize = 100_000;
 
 /// Deepest nesting of an expression.
-pub const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 100;
 
 /// What is wrong with an expression, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -34,7 +36,10 @@ pub struct ParseError {
 
 impl ParseError {
     pub(crate) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into() }
+        Self {
+            span,
+            message: message.into(),
+        }
     }
 }
 

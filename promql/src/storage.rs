@@ -82,11 +82,23 @@ impl Window {
         if point.value.is_stale() {
             return;
         }
-        let Point { at_ms, start_ms, value } = point;
+        let Point {
+            at_ms,
+            start_ms,
+            value,
+        } = point;
         match value {
-            SampleValue::Float(value) => self.floats.push(FloatPoint { at_ms, start_ms, value }),
+            SampleValue::Float(value) => self.floats.push(FloatPoint {
+                at_ms,
+                start_ms,
+                value,
+            }),
             SampleValue::Histogram(value) => {
-                self.histograms.push(HistogramPoint { at_ms, start_ms, value });
+                self.histograms.push(HistogramPoint {
+                    at_ms,
+                    start_ms,
+                    value,
+                });
             }
         }
     }

@@ -5,11 +5,10 @@ mod chunk;
 mod demand;
 mod history;
 mod index;
+mod limit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-
-use thiserror::Error;
 
 use crate::histogram::{Histogram, ResetHint};
 use crate::labels::Labels;
@@ -18,68 +17,10 @@ use crate::storage::{SeriesId, Storage, TooManySeries, Window};
 use crate::value::{Point, SampleValue};
 
 pub use demand::{Need, Unbounded, needs};
+pub use limit::{Refused, StoreLimits, StoreStats};
+
 use history::History;
 use index::Index;
-
-/// Bounds of a store.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreLimits {
-    /// Series at one time.
-    pub series: usize,
-    /// Samples kept for windows.
-    pub samples: u64,
-    /// Bytes of series, labels and samples, as counted by the store.
-    pub bytes: usize,
-    /// A series without a new sample for longer than this is removed by
-    /// [`Store::expire`], in milliseconds.
-    pub idle_ms: i64,
-}
-
-impl Default for StoreLimits {
-    fn default() -> Self {
-        Self {
-            series: 100_000,
-            samples: 10_000_000,
-            bytes: 64 << 20,
-            idle_ms: 10 * 60 * 1000,
-        }
-    }
-}
-
-/// Why a sample was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Refused {
-    /// The series limit is reached and the series is new.
-    #[error("limit of {0} series reached")]
-    Series(usize),
-    /// The sample limit is reached.
-    #[error("limit of {0} samples reached")]
-    Samples(u64),
-    /// The limit in bytes is reached.
-    #[error("limit of {0} bytes reached")]
-    Bytes(usize),
-    /// The sample is not newer than the series' last one.
-    #[error("sample is not newer than the last one of its series")]
-    OutOfOrder,
-    /// The histogram's buckets contradict each other.
-    #[error("invalid histogram: {0}")]
-    Histogram(&'static str),
-}
-
-/// What a store holds and what it refused since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Series held.
-    pub series: usize,
-    /// Samples held in windows, last values not counted.
-    pub samples: u64,
-    /// Bytes held, as counted by the store.
-    pub bytes: usize,
-    /// Samples refused because a limit was reached.
-    pub refused_full: u64,
-    /// Samples refused because they were late or invalid.
-    pub refused_bad: u64,
-}
 
 struct Entry {
     labels: Labels,
@@ -158,9 +99,20 @@ impl Store {
         result
     }
 
-    /// Adds a sample to a series that [`Store::append`] has named; the caller
-    /// thereby saves the search. Fails as out of order if the series is gone.
-    pub fn append_again(&mut self, series: SeriesId, point: Point) -> Result<SeriesId, Refused> {
+    /// Like [`Store::append`], which has named the series before; saves the
+    /// search. Slots are used again, so the labels decide if the name still holds.
+    pub fn append_again(
+        &mut self,
+        series: SeriesId,
+        labels: &Labels,
+        point: Point,
+    ) -> Result<SeriesId, Refused> {
+        let holds = self
+            .entry(series)
+            .is_some_and(|entry| entry.labels == *labels);
+        if !holds {
+            return self.append(labels, point);
+        }
         let result = self.append_to(series, point);
         self.stats.count(&result);
         result
@@ -170,7 +122,9 @@ impl Store {
     pub fn expire(&mut self, now_ms: i64) -> usize {
         let oldest = now_ms.saturating_sub(self.limits.idle_ms);
         let gone = |entry: &Option<Entry>| {
-            entry.as_ref().is_some_and(|entry| entry.last.at_ms < oldest)
+            entry
+                .as_ref()
+                .is_some_and(|entry| entry.last.at_ms < oldest)
         };
         let ids: Vec<u32> = (0u32..)
             .zip(&self.entries)
@@ -204,7 +158,12 @@ impl Store {
             history.push(&point);
             history
         });
-        let entry = Entry { labels: labels.clone(), last: point, keep_ms, history };
+        let entry = Entry {
+            labels: labels.clone(),
+            last: point,
+            keep_ms,
+            history,
+        };
         self.stats.apply((0, 0), entry.size());
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
         match self.entries.get_mut(id as usize) {
@@ -219,7 +178,10 @@ impl Store {
 
     fn append_to(&mut self, series: SeriesId, mut point: Point) -> Result<SeriesId, Refused> {
         self.check_room()?;
-        let slot = self.entries.get_mut(series.0 as usize).and_then(Option::as_mut);
+        let slot = self
+            .entries
+            .get_mut(series.0 as usize)
+            .and_then(Option::as_mut);
         let entry = slot.ok_or(Refused::OutOfOrder)?;
         if point.at_ms <= entry.last.at_ms {
             return Err(Refused::OutOfOrder);
@@ -261,26 +223,15 @@ impl Store {
     }
 }
 
-impl StoreStats {
-    fn apply(&mut self, before: (usize, u64), after: (usize, u64)) {
-        self.bytes = (self.bytes + after.0).saturating_sub(before.0);
-        self.samples = (self.samples + after.1).saturating_sub(before.1);
-    }
-
-    fn count(&mut self, result: &Result<SeriesId, Refused>) {
-        match result {
-            Ok(_) => {}
-            Err(Refused::OutOfOrder | Refused::Histogram(_)) => self.refused_bad += 1,
-            Err(_) => self.refused_full += 1,
-        }
-    }
-}
-
 impl Entry {
     /// Bytes and kept samples. The labels are shared with the map of series.
     fn size(&self) -> (usize, u64) {
         let history = self.history.as_ref();
-        let last = self.last.value.histogram().map_or(0, |value| value.heap_bytes());
+        let last = self
+            .last
+            .value
+            .histogram()
+            .map_or(0, |value| value.heap_bytes());
         let map = size_of::<Labels>() + 2 * size_of::<u32>();
         let own = size_of::<Option<Self>>() + self.labels.heap_bytes() + map + last;
         let kept = history.map_or(0, |history| history.heap_bytes());
@@ -290,7 +241,9 @@ impl Entry {
 
 /// The longest window that any need asks for.
 fn window_of(needs: &[Need], labels: &Labels) -> i64 {
-    let matching = needs.iter().filter(|need| matches_all(&need.matchers, labels));
+    let matching = needs
+        .iter()
+        .filter(|need| matches_all(&need.matchers, labels));
     matching.map(|need| need.window_ms).max().unwrap_or(0)
 }
 
@@ -316,12 +269,19 @@ fn prepare(value: &mut SampleValue, previous: Option<&SampleValue>) -> Result<()
             && before.custom == histogram.custom
             && !follows_reset(histogram, before)
     });
-    histogram.hint = if continues { ResetHint::NotReset } else { ResetHint::Unknown };
+    histogram.hint = if continues {
+        ResetHint::NotReset
+    } else {
+        ResetHint::Unknown
+    };
     Ok(())
 }
 
 fn follows_reset(histogram: &Histogram, before: &Histogram) -> bool {
-    let unhinted = Histogram { hint: ResetHint::Unknown, ..histogram.clone() };
+    let unhinted = Histogram {
+        hint: ResetHint::Unknown,
+        ..histogram.clone()
+    };
     unhinted.is_reset_after(before)
 }
 

@@ -11,7 +11,25 @@ mod script;
 use std::fmt;
 use std::path::Path;
 
+use crate::labels::Labels;
+use crate::parse::parse_labels;
+use crate::value::SampleValue;
+
 pub use run::run_script;
+
+/// Reads a series as scripts and Prometheus's unit tests of rules write it: `name{a="b"}` and its
+/// values, one a step, such as `1+2x3 _ stale`; a gap is none.
+///
+/// # Errors
+/// With what is wrong with the labels or a value.
+pub fn series(labels: &str, values: &str) -> Result<(Labels, Vec<Option<SampleValue>>), String> {
+    let labels = parse_labels(labels).map_err(|error| error.to_string())?;
+    let values = notation::values(values)?.into_iter();
+    Ok((
+        labels,
+        values.map(|item| item.map(|item| item.value)).collect(),
+    ))
+}
 
 /// What became of one `eval`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +83,12 @@ impl Report {
                 Verdict::Failed(reason) => ("failed", reason.as_str()),
                 Verdict::Skipped(reason) => ("skipped", reason.as_str()),
             };
-            let text = format!("{}:{} {word} {}", self.file, case.line, reason.replace('\n', " "));
+            let text = format!(
+                "{}:{} {word} {}",
+                self.file,
+                case.line,
+                reason.replace('\n', " ")
+            );
             text.trim_end().to_owned() + "\n"
         };
         self.cases.iter().map(line).collect()
@@ -75,20 +98,32 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [passed, failed, skipped] = self.counts();
-        write!(f, "{}: {passed} passed, {failed} failed, {skipped} skipped", self.file)
+        write!(
+            f,
+            "{}: {passed} passed, {failed} failed, {skipped} skipped",
+            self.file
+        )
     }
 }
 
-/// Runs every `*.test` file of a folder, in order of their names.
-pub fn run_folder(folder: &Path) -> std::io::Result<Vec<Report>> {
+/// Runs every `*.test` file of a folder, in order of their names. If `strict`,
+/// instant queries must give the same as a step of a range query.
+pub fn run_folder(folder: &Path, strict: bool) -> std::io::Result<Vec<Report>> {
     let mut paths: Vec<_> = std::fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "test")
+    });
     paths.sort();
     let run = |path: &std::path::PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(run_script(&name, &std::fs::read_to_string(path)?))
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(run_script(&name, &std::fs::read_to_string(path)?, strict))
     };
     paths.iter().map(run).collect()
 }

@@ -8,9 +8,9 @@ use anyhow::Result;
 use crate::config::Config;
 
 pub(crate) mod chat;
-pub(crate) mod link;
-pub(crate) mod game;
 pub(crate) mod crowd;
+pub(crate) mod game;
+pub(crate) mod link;
 
 /// Arguments of `weir-stack bench`.
 #[derive(clap::Args)]

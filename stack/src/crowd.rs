@@ -99,18 +99,36 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let scene = Scene::load(&args.scene)?;
     check(&args)?;
     let truth = truth::create(&args.truth)?;
-    truth.put(None, Event::Run { schema: SCHEMA, writer: "crowd", seed: args.seed, name: args.scene.clone() });
+    truth.put(
+        None,
+        Event::Run {
+            schema: SCHEMA,
+            writer: "crowd",
+            seed: args.seed,
+            name: args.scene.clone(),
+        },
+    );
     let stop = crate::daemon::stop_token()?;
-    let shared = Shared { truth, summary: Arc::new(Mutex::new(Summary::default())), stop };
+    let shared = Shared {
+        truth,
+        summary: Arc::new(Mutex::new(Summary::default())),
+        stop,
+    };
     let (orders, taken) = mpsc::channel(ORDERS);
     let (comers, come) = mpsc::channel(ORDERS);
     std::thread::Builder::new()
         .name("orders".to_owned())
         .spawn(move || control::listen(std::io::stdin().lock(), &orders))
         .context("starting the thread that reads orders")?;
-    let obedience = tokio::spawn(control::obey(taken, come));
+    let obedience = tokio::spawn(control::obey(shared.clone(), taken, come));
     let browser = start_browser(&args).await?;
-    let troupe = Troupe { scene, args: &args, shared: shared.clone(), comers, browser };
+    let troupe = Troupe {
+        scene,
+        args: &args,
+        shared: shared.clone(),
+        comers,
+        browser,
+    };
     let end = tokio::time::sleep(Duration::from_secs_f64(args.seconds));
     let stopper = shared.stop.clone();
     let timer = tokio::spawn(async move {
@@ -128,8 +146,12 @@ async fn start_browser(args: &Args) -> Result<Option<(Arc<Browser>, serde_json::
     if args.browser == 0 {
         return Ok(None);
     }
-    let script = args.hls_js.as_ref().context("--browser needs --hls-js FILE, the file hls.min.js of the npm package hls.js")?;
-    let config = serde_json::from_str(&args.hls_config).with_context(|| format!("--hls-config {}", args.hls_config))?;
+    let script = args
+        .hls_js
+        .as_ref()
+        .context("--browser needs --hls-js FILE, the file hls.min.js of the npm package hls.js")?;
+    let config = serde_json::from_str(&args.hls_config)
+        .with_context(|| format!("--hls-config {}", args.hls_config))?;
     let browser = Browser::start(args.chromium.as_deref(), script).await?;
     Ok(Some((Arc::new(browser), config)))
 }
@@ -161,16 +183,26 @@ fn check(args: &Args) -> Result<()> {
 
 fn finish(args: &Args, shared: &Shared) -> Result<ExitCode> {
     let totals = shared.truth.close();
-    let mut summary = shared.summary.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut summary = shared
+        .summary
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     summary.count("truth_lines", totals.lines);
     summary.count("truth_lost", totals.lost);
     if args.json {
-        println!("{}", serde_json::to_string(&summary.to_json()).context("writing the summary")?);
+        println!(
+            "{}",
+            serde_json::to_string(&summary.to_json()).context("writing the summary")?
+        );
     } else {
         print!("{}", summary.to_table());
     }
     if totals.lost > 0 {
-        eprintln!("error: {} lines of the truth were lost; {} is not whole", totals.lost, args.truth.display());
+        eprintln!(
+            "error: {} lines of the truth were lost; {} is not whole",
+            totals.lost,
+            args.truth.display()
+        );
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

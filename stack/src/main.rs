@@ -50,7 +50,7 @@ enum Command {
     /// One game server with a fixed tick; started by `game`
     Arena(game::arena::Args),
     /// Players, chat users and gamers; writes the truth
-    Crowd(crowd::Args),
+    Crowd(Box<crowd::Args>),
     /// The network between: namespaces, rate, delay, loss
     Link(link::Args),
     /// Topology, services, crowd and timed faults from one file
@@ -86,7 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             &config,
             game::arena::run(args, config.game.clone()),
         ),
-        Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(args)),
+        Command::Crowd(args) => daemon::run("crowd", &config, crowd::run(*args)),
         Command::Link(args) => link::run(args),
         Command::Scenario(args) => scenario::run(args),
         Command::Bench(args) => bench::run(args, &config),

@@ -20,7 +20,7 @@ mod event;
 mod writer;
 
 pub(crate) use event::{Event, Phase, Reason, Role, WaitingFor};
-pub(crate) use writer::{Totals, Truth};
+pub(crate) use writer::Truth;
 
 /// Version of the schema, in the first line of every file.
 pub(crate) const SCHEMA: u32 = 1;
@@ -51,7 +51,10 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// This moment.
     pub(crate) fn now() -> Self {
-        Self { mono_ns: read(ClockId::Monotonic), wall_ns: read(ClockId::Realtime) }
+        Self {
+            mono_ns: read(ClockId::Monotonic),
+            wall_ns: read(ClockId::Realtime),
+        }
     }
 
     /// The same moment moved by some nanoseconds, for what is known only afterwards.
@@ -63,7 +66,10 @@ impl Stamp {
     }
 }
 
-fn as_text<S: Serializer>(session: &Option<Arc<str>>, to: S) -> std::result::Result<S::Ok, S::Error> {
+fn as_text<S: Serializer>(
+    session: &Option<Arc<str>>,
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
     session.as_deref().serialize(to)
 }
 
@@ -76,6 +82,7 @@ fn read(clock: ClockId) -> u64 {
 
 /// Creates (or empties) the file and starts its writer; the error names the path.
 pub(crate) fn create(path: &Path) -> Result<Truth> {
-    let file = File::create(path).with_context(|| format!("cannot write the truth to {}", path.display()))?;
+    let file = File::create(path)
+        .with_context(|| format!("cannot write the truth to {}", path.display()))?;
     Truth::start(Box::new(BufWriter::with_capacity(1 << 16, file)) as Box<dyn Write + Send>)
 }

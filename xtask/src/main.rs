@@ -9,6 +9,7 @@ mod command;
 mod demo;
 mod dist;
 mod docs;
+mod promql;
 mod setup;
 mod test;
 mod vm;
@@ -39,6 +40,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure what Weir costs: per send, at scale, at start, per export
     Bench(bench::Args),
+    /// Run Prometheus's PromQL test scripts against the evaluator
+    Promql(promql::Args),
     /// Pack a static release binary with licences and a checksum
     Dist,
 }
@@ -63,6 +66,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Vm(args) => vm::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Promql(args) => promql::run(args),
         Task::Dist => dist::run(),
     }
 }

@@ -1,7 +1,17 @@
-//! What Prometheus accepts as the name of a metric or a label.
+//! What Prometheus 3 accepts as a name. By default names are any UTF-8 (`model.UTF8Validation` in
+//! prometheus/common); Prometheus 2 had the narrower `[a-zA-Z_:][a-zA-Z0-9_:]*`.
 
-/// A metric name as Prometheus 3 takes it by default: any UTF-8 that is not empty.
-/// `model.UTF8Validation` in prometheus/common.
+/// The label that carries a metric's name.
+pub const METRIC: &str = "__name__";
+/// The label that carries an alert's name.
+pub const ALERT: &str = "alertname";
+
+/// Whether a rule may record into a metric of this name.
 pub fn is_metric(name: &str) -> bool {
     !name.is_empty()
+}
+
+/// Whether a rule may set a label of this name.
+pub fn is_label(name: &str) -> bool {
+    !name.is_empty() && name != METRIC
 }

@@ -1,8 +1,12 @@
-//! `promqltest [--ledger FILE] FOLDER`: runs Prometheus's PromQL test scripts,
+//! `promqltest [--strict] [--ledger FILE] FOLDER`: runs Prometheus's PromQL test scripts,
 //! prints the counts of every file and what failed, and writes the ledger.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool"
+)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,18 +17,21 @@ fn main() -> ExitCode {
     let mut ledger: Option<PathBuf> = None;
     let mut folder: Option<PathBuf> = None;
     let mut args = std::env::args_os().skip(1);
+    let mut strict = false;
     while let Some(arg) = args.next() {
-        if arg == "--ledger" {
+        if arg == "--strict" {
+            strict = true;
+        } else if arg == "--ledger" {
             ledger = args.next().map(PathBuf::from);
         } else {
             folder = Some(PathBuf::from(arg));
         }
     }
     let Some(folder) = folder else {
-        eprintln!("usage: promqltest [--ledger FILE] FOLDER");
+        eprintln!("usage: promqltest [--strict] [--ledger FILE] FOLDER");
         return ExitCode::from(2);
     };
-    let reports = match run_folder(&folder) {
+    let reports = match run_folder(&folder, strict) {
         Ok(reports) => reports,
         Err(error) => {
             eprintln!("error: cannot read {}: {error}", folder.display());
@@ -53,5 +60,9 @@ fn main() -> ExitCode {
         eprintln!("error: cannot write {}: {error}", path.display());
         return ExitCode::from(2);
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Eval, Evaluated, group, invalid, math, sort};
 use crate::ast::{AggregateOp, Expr, ExprKind, Span};
 use crate::histogram::Histogram;
-use crate::labels::{Labels, LabelsBuilder, NAME};
+use crate::labels::{Labels, LabelsBuilder, NAME, is_valid_name};
 use crate::number::{Kahan, Mean, general, plain};
 use crate::value::{Sample, SampleValue};
 
@@ -24,7 +24,11 @@ struct Grouping<'a> {
 impl Grouping<'_> {
     fn keeps(&self, name: &str) -> bool {
         let listed = self.names.iter().any(|wanted| wanted == name);
-        if self.without { !listed && name != NAME } else { listed }
+        if self.without {
+            !listed && name != NAME
+        } else {
+            listed
+        }
     }
 
     fn labels(&self, labels: &Labels) -> Labels {
@@ -49,7 +53,10 @@ impl Grouping<'_> {
                 None => {
                     known.insert(key.clone(), groups.len());
                     let labels = self.labels(&sample.labels);
-                    groups.push(Group { labels, members: Vec::new() });
+                    groups.push(Group {
+                        labels,
+                        members: Vec::new(),
+                    });
                     groups.len() - 1
                 }
             };
@@ -61,12 +68,25 @@ impl Grouping<'_> {
 
 impl Eval<'_> {
     pub(super) fn aggregate(&mut self, expr: &Expr, at_ms: i64) -> Evaluated<Vec<Sample>> {
-        let ExprKind::Aggregate { op, expr: inner, param, labels, without } = &expr.kind else {
+        let ExprKind::Aggregate {
+            op,
+            expr: inner,
+            param,
+            labels,
+            without,
+        } = &expr.kind
+        else {
             return Err(invalid(expr.span, "expected an aggregation"));
         };
-        let grouping = Grouping { names: labels, without: *without };
+        let grouping = Grouping {
+            names: labels,
+            without: *without,
+        };
         if *op == AggregateOp::CountValues {
-            let name = param.as_deref().map(super::call::string_arg).unwrap_or_default();
+            let name = param
+                .as_deref()
+                .map(super::call::string_arg)
+                .unwrap_or_default();
             let vector = self.vector(inner, at_ms)?;
             return count_values(&vector, &grouping, &name, expr.span);
         }
@@ -100,7 +120,11 @@ impl Eval<'_> {
             let members: Vec<&Sample> = group.members.iter().map(|at| &vector[*at]).collect();
             let value = self.fold_group(op, &members, q)?;
             let drop_name = members.iter().any(|sample| sample.drop_name);
-            Some(Sample { labels: group.labels, value, drop_name })
+            Some(Sample {
+                labels: group.labels,
+                value,
+                drop_name,
+            })
         });
         folded.collect()
     }
@@ -121,8 +145,12 @@ impl Eval<'_> {
             if takes || best.is_nan() { value } else { best }
         };
         let value = match op {
-            AggregateOp::Max => floats.iter().fold(first, |best, v| better(best, *v, best < *v)),
-            AggregateOp::Min => floats.iter().fold(first, |best, v| better(best, *v, best > *v)),
+            AggregateOp::Max => floats
+                .iter()
+                .fold(first, |best, v| better(best, *v, best < *v)),
+            AggregateOp::Min => floats
+                .iter()
+                .fold(first, |best, v| better(best, *v, best > *v)),
             AggregateOp::Stdvar => variance(&floats),
             AggregateOp::Stddev => variance(&floats).sqrt(),
             AggregateOp::Quantile => math::quantile(q, &mut floats),
@@ -173,10 +201,16 @@ impl Eval<'_> {
             return Err(invalid(span, "Parameter value is NaN"));
         }
         if k <= i64::MIN as f64 {
-            return Err(invalid(span, format!("Scalar value {} underflows int64", general(k))));
+            return Err(invalid(
+                span,
+                format!("Scalar value {} underflows int64", general(k)),
+            ));
         }
         if k >= i64::MAX as f64 {
-            return Err(invalid(span, format!("Scalar value {} overflows int64", general(k))));
+            return Err(invalid(
+                span,
+                format!("Scalar value {} overflows int64", general(k)),
+            ));
         }
         if k < 1.0 {
             return Ok(Vec::new());
@@ -194,7 +228,9 @@ impl Eval<'_> {
                 }
                 let number = |at: &usize| value(*at).unwrap_or(f64::NAN);
                 let down = op == AggregateOp::Topk;
-                group.members.sort_by(|a, b| sort::order(number(a), number(b), down));
+                group
+                    .members
+                    .sort_by(|a, b| sort::order(number(a), number(b), down));
             }
             group.members.truncate(k);
             chosen.append(&mut group.members);
@@ -222,7 +258,11 @@ impl Eval<'_> {
         }
         vector.retain(|sample| {
             let place = sample.labels.hash64() as f64 / u64::MAX as f64;
-            if capped >= 0.0 { place < capped || capped == 1.0 } else { place >= 1.0 + capped }
+            if capped >= 0.0 {
+                place < capped || capped == 1.0
+            } else {
+                place >= 1.0 + capped
+            }
         });
         Ok(vector)
     }
@@ -267,14 +307,17 @@ fn count_values(
     name: &str,
     span: Span,
 ) -> Evaluated<Vec<Sample>> {
-    if name.is_empty() {
+    if !is_valid_name(name) {
         return Err(invalid(span, format!("invalid label name {name:?}")));
     }
     let mut names = grouping.names.to_vec();
     if !grouping.without {
         names.push(name.to_owned());
     }
-    let grouping = Grouping { names: &names, without: grouping.without };
+    let grouping = Grouping {
+        names: &names,
+        without: grouping.without,
+    };
     let relabelled = vector.iter().map(|sample| {
         let mut builder = LabelsBuilder::from(&sample.labels);
         let text = match &sample.value {
@@ -282,9 +325,16 @@ fn count_values(
             SampleValue::Histogram(histogram) => histogram.to_string(),
         };
         builder.set(name, &text);
-        Sample { labels: builder.build(), ..sample.clone() }
+        Sample {
+            labels: builder.build(),
+            ..sample.clone()
+        }
     });
     let relabelled: Vec<Sample> = relabelled.collect();
     let count = |group: Group| Sample::new(group.labels, group.members.len() as f64);
-    Ok(grouping.groups(&relabelled).into_iter().map(count).collect())
+    Ok(grouping
+        .groups(&relabelled)
+        .into_iter()
+        .map(count)
+        .collect())
 }

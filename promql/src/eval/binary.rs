@@ -26,13 +26,18 @@ pub(super) struct Key<'a> {
 
 impl<'a> Key<'a> {
     pub(super) fn new(matching: &'a Matching) -> Self {
-        Self { matching, text: String::new() }
+        Self {
+            matching,
+            text: String::new(),
+        }
     }
 
     /// The key of a set of labels, valid until the next call.
     pub(super) fn of(&mut self, labels: &Labels) -> &str {
         self.text.clear();
-        let Matching { on, labels: names, .. } = self.matching;
+        let Matching {
+            on, labels: names, ..
+        } = self.matching;
         labels.write_key(&mut self.text, |name| {
             let listed = names.iter().any(|wanted| wanted == name);
             if *on { listed } else { !listed && name != NAME }
@@ -54,10 +59,22 @@ impl<'a> Key<'a> {
 impl Eval<'_> {
     pub(super) fn binary(&mut self, expr: &Expr, at_ms: i64) -> Evaluated<Data> {
         let span = expr.span;
-        let ExprKind::Binary { op, left, right, return_bool, matching } = &expr.kind else {
+        let ExprKind::Binary {
+            op,
+            left,
+            right,
+            return_bool,
+            matching,
+        } = &expr.kind
+        else {
             return Err(invalid(span, "expected a binary expression"));
         };
-        let operation = Operation { op: *op, return_bool: *return_bool, matching, span };
+        let operation = Operation {
+            op: *op,
+            return_bool: *return_bool,
+            matching,
+            span,
+        };
         let left = self.eval(left, at_ms)?;
         let right = self.eval(right, at_ms)?;
         let vector = match (left, right) {
@@ -74,7 +91,12 @@ impl Eval<'_> {
             (Data::Scalar(scalar), Data::Vector(vector)) => {
                 self.vector_scalar(operation, vector, scalar, true)
             }
-            _ => return Err(invalid(span, "binary expression needs scalars or instant vectors")),
+            _ => {
+                return Err(invalid(
+                    span,
+                    "binary expression needs scalars or instant vectors",
+                ));
+            }
         };
         self.unique_unless_delayed(&vector, span)?;
         Ok(Data::Vector(vector))
@@ -87,11 +109,16 @@ impl Eval<'_> {
         scalar: f64,
         swapped: bool,
     ) -> Vec<Sample> {
-        let Operation { op, return_bool, .. } = operation;
+        let Operation {
+            op, return_bool, ..
+        } = operation;
         vector.retain_mut(|sample| {
             let number = scalar.into();
-            let (left, right) =
-                if swapped { (&number, &sample.value) } else { (&sample.value, &number) };
+            let (left, right) = if swapped {
+                (&number, &sample.value)
+            } else {
+                (&sample.value, &number)
+            };
             let Some(result) = element::apply(op, left, right, &mut self.notes) else {
                 return false;
             };
@@ -123,12 +150,21 @@ impl Eval<'_> {
         }
         // From here on the right side is the "one" side.
         let swapped = matching.cardinality == Cardinality::OneToMany;
-        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let (many, one) = if swapped {
+            (right, left)
+        } else {
+            (left, right)
+        };
         // Prometheus 3.14 does not swap these with `group_right`; nor does this.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut key = Key::new(matching);
         let ones = self.one_side(operation, &one, &mut key)?;
-        let mut join = Join { operation, swapped, matched: vec![None; one.len()], out: Vec::new() };
+        let mut join = Join {
+            operation,
+            swapped,
+            matched: vec![None; one.len()],
+            out: Vec::new(),
+        };
         let mut orphans: HashMap<String, usize> = HashMap::new();
         for sample in &many {
             let found = ones.get(key.of(&sample.labels)).copied();
@@ -137,7 +173,9 @@ impl Eval<'_> {
                 (None, Some(fill)) => {
                     let filled = Sample::new(key.labels(&sample.labels), fill);
                     if matching.cardinality == Cardinality::OneToOne {
-                        let seen = orphans.entry(key.of(&sample.labels).to_owned()).or_default();
+                        let seen = orphans
+                            .entry(key.of(&sample.labels).to_owned())
+                            .or_default();
                         *seen += 1;
                         if *seen > 1 {
                             return Err(invalid(operation.span, MANY_TO_ONE));
@@ -212,8 +250,17 @@ impl Join<'_> {
         one: &Sample,
         one_at: Option<usize>,
     ) -> Evaluated<()> {
-        let Operation { op, return_bool, matching, span } = self.operation;
-        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+        let Operation {
+            op,
+            return_bool,
+            matching,
+            span,
+        } = self.operation;
+        let (left, right) = if self.swapped {
+            (one, many)
+        } else {
+            (many, one)
+        };
         let Some(result) = element::apply(op, &left.value, &right.value, &mut eval.notes) else {
             return Ok(());
         };
@@ -229,22 +276,35 @@ impl Join<'_> {
                 }
                 *slot = Some(HashSet::new());
             } else if !slot.get_or_insert_default().insert(labels.clone()) {
-                let message = "multiple matches for labels: grouping labels must ensure unique matches";
+                let message =
+                    "multiple matches for labels: grouping labels must ensure unique matches";
                 return Err(invalid(span, message));
             }
         }
         if !result.keep && !return_bool {
             return Ok(());
         }
-        let value = if return_bool { f64::from(u8::from(result.keep)).into() } else { result.value };
+        let value = if return_bool {
+            f64::from(u8::from(result.keep)).into()
+        } else {
+            result.value
+        };
         let drop_name = return_bool || many.drop_name;
-        self.out.push(Sample { labels, value, drop_name });
+        self.out.push(Sample {
+            labels,
+            value,
+            drop_name,
+        });
         Ok(())
     }
 }
 
 fn result_labels(op: BinaryOp, matching: &Matching, many: &Labels, one: &Labels) -> Labels {
-    let mut labels = if op.changes_metric() { many.without_metadata() } else { many.clone() };
+    let mut labels = if op.changes_metric() {
+        many.without_metadata()
+    } else {
+        many.clone()
+    };
     if matching.cardinality == Cardinality::OneToOne {
         labels = if matching.on {
             labels.only(&matching.labels)

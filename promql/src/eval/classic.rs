@@ -40,7 +40,10 @@ pub(super) fn collect(vector: &[Sample], notes: &mut Annotations) -> Vec<Classic
         };
         let labels = sample.labels.without(&[BUCKET.to_owned()]);
         let at = *known.entry(labels.clone()).or_insert_with(|| {
-            found.push(Classic { labels, buckets: Vec::new() });
+            found.push(Classic {
+                labels,
+                buckets: Vec::new(),
+            });
             found.len() - 1
         });
         found[at].buckets.push(ClassicBucket { upper, count });
@@ -60,13 +63,19 @@ pub(super) fn collect(vector: &[Sample], notes: &mut Annotations) -> Vec<Classic
 
 /// Whether the highest bucket takes everything.
 fn is_whole(buckets: &[ClassicBucket]) -> bool {
-    buckets.last().is_some_and(|last| last.upper == f64::INFINITY)
+    buckets
+        .last()
+        .is_some_and(|last| last.upper == f64::INFINITY)
 }
 
 /// The quantile, and whether falling counts had to be lifted for it.
 pub(super) fn quantile(q: f64, buckets: &mut [ClassicBucket]) -> (f64, bool) {
     if q.is_nan() || !(0.0..=1.0).contains(&q) {
-        let value = if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
+        let value = if q < 0.0 {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        };
         return (if q.is_nan() { q } else { value }, false);
     }
     if !is_whole(buckets) {
@@ -82,7 +91,7 @@ pub(super) fn quantile(q: f64, buckets: &mut [ClassicBucket]) -> (f64, bool) {
         return (f64::NAN, false);
     }
     let rank = q * all;
-    let at = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let at = buckets[..last].partition_point(|bucket| bucket.count < rank || bucket.count.is_nan());
     if at == last {
         return (buckets[second].upper, forced);
     }

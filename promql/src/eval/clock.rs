@@ -27,7 +27,11 @@ pub(super) fn find(name: &str) -> Option<fn(i64) -> f64> {
         },
         "days_in_month" => |at| {
             let date = date(at);
-            let (year, month) = if date.month == 12 { (date.year + 1, 1) } else { (date.year, date.month + 1) };
+            let (year, month) = if date.month == 12 {
+                (date.year + 1, 1)
+            } else {
+                (date.year, date.month + 1)
+            };
             (days(year, month, 1) - days(date.year, date.month, 1)) as f64
         },
         "month" => |at| date(at).month as f64,
@@ -46,8 +50,16 @@ fn date(at: i64) -> Date {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    Date { year: year_of_era + era * 400 + i64::from(month <= 2), month, day }
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    Date {
+        year: year_of_era + era * 400 + i64::from(month <= 2),
+        month,
+        day,
+    }
 }
 
 /// A date to days since 1970 (same source, days_from_civil).
@@ -89,8 +101,14 @@ mod tests {
             (-1, [1969.0, 12.0, 31.0, 3.0, 365.0, 31.0]),
             (4_107_542_400, [2100.0, 3.0, 1.0, 1.0, 60.0, 31.0]),
         ] {
-            let names =
-                ["year", "month", "day_of_month", "day_of_week", "day_of_year", "days_in_month"];
+            let names = [
+                "year",
+                "month",
+                "day_of_month",
+                "day_of_week",
+                "day_of_year",
+                "days_in_month",
+            ];
             let have = names.map(|name| find(name).unwrap()(at));
             assert_eq!(have, wanted, "{at}");
         }

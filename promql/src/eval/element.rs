@@ -14,7 +14,10 @@ pub(super) struct Result {
 
 impl Result {
     fn kept(value: impl Into<SampleValue>) -> Option<Self> {
-        Some(Self { value: value.into(), keep: true })
+        Some(Self {
+            value: value.into(),
+            keep: true,
+        })
     }
 }
 
@@ -65,24 +68,29 @@ pub(super) fn apply(
 ) -> Option<Result> {
     use SampleValue::{Float, Histogram};
     match (left, right) {
-        (Float(a), Float(b)) if op.is_comparison() => {
-            Some(Result { value: Float(*a), keep: holds(op, *a, *b) })
-        }
+        (Float(a), Float(b)) if op.is_comparison() => Some(Result {
+            value: Float(*a),
+            keep: holds(op, *a, *b),
+        }),
         (Float(a), Float(b)) if op.changes_metric() => Result::kept(scalar(op, *a, *b)),
         (Float(factor), Histogram(h)) | (Histogram(h), Float(factor)) if op == BinaryOp::Mul => {
             scaled(h, |h| h.scale(*factor))
         }
         (Histogram(h), Float(divisor)) if op == BinaryOp::Div => scaled(h, |h| h.divide(*divisor)),
-        (Histogram(h), Float(limit)) if op == BinaryOp::TrimUpper => Result::kept(h.trim(*limit, true)),
+        (Histogram(h), Float(limit)) if op == BinaryOp::TrimUpper => {
+            Result::kept(h.trim(*limit, true))
+        }
         (Histogram(h), Float(limit)) if op == BinaryOp::TrimLower => {
             Result::kept(h.trim(*limit, false))
         }
-        (Histogram(a), Histogram(b)) if op == BinaryOp::Equal => {
-            Some(Result { value: left.clone(), keep: a.same_data(b) })
-        }
-        (Histogram(a), Histogram(b)) if op == BinaryOp::NotEqual => {
-            Some(Result { value: left.clone(), keep: !a.same_data(b) })
-        }
+        (Histogram(a), Histogram(b)) if op == BinaryOp::Equal => Some(Result {
+            value: left.clone(),
+            keep: a.same_data(b),
+        }),
+        (Histogram(a), Histogram(b)) if op == BinaryOp::NotEqual => Some(Result {
+            value: left.clone(),
+            keep: !a.same_data(b),
+        }),
         (Histogram(a), Histogram(b)) if matches!(op, BinaryOp::Add | BinaryOp::Sub) => {
             combined(op, a, b, notes)
         }
@@ -115,10 +123,17 @@ fn combined(
 ) -> Option<Result> {
     let mut own = left.clone();
     let subtract = op == BinaryOp::Sub;
-    let result = if subtract { own.subtract(right) } else { own.add(right) };
+    let result = if subtract {
+        own.subtract(right)
+    } else {
+        own.add(right)
+    };
     let operation = if subtract { "subtraction" } else { "addition" };
     match result {
-        Ok(Combined { reset_collision, bounds_reconciled }) => {
+        Ok(Combined {
+            reset_collision,
+            bounds_reconciled,
+        }) => {
             if reset_collision {
                 notes.reset_collision(operation);
             }
@@ -128,7 +143,9 @@ fn combined(
         }
         Err(IncompatibleSchemas) => {
             let symbol = op.symbol();
-            notes.warn(format!("incompatible bucket layout encountered for binary operator {symbol}"));
+            notes.warn(format!(
+                "incompatible bucket layout encountered for binary operator {symbol}"
+            ));
             return None;
         }
     }

@@ -1,8 +1,8 @@
 //! `anchored` and `smoothed` ranges: the first begins with the last point
 //! before the range, the second interpolates at both ends.
 
-use super::call::Range;
 use super::group::noted;
+use super::over_range::Range;
 use super::rate::Kind;
 use crate::annotation::Annotations;
 use crate::histogram::{Histogram, IncompatibleSchemas, ResetHint};
@@ -40,7 +40,9 @@ pub(super) fn value_at(
             return Some(exact.value.into());
         }
         let before = points.get(next.checked_sub(1)?)?;
-        let value = points.get(next).map_or(before.value, |after| between(before, after, at_ms, false));
+        let value = points
+            .get(next)
+            .map_or(before.value, |after| between(before, after, at_ms, false));
         return Some(value.into());
     }
     let points = &window.histograms;
@@ -66,7 +68,10 @@ pub(super) fn value_at(
 fn ends(times: &[i64], range: &Range<'_>) -> Option<(usize, usize)> {
     let mut last = times.len().checked_sub(1)?;
     let search = |test: &dyn Fn(i64) -> bool| {
-        times.get(..last).unwrap_or_default().partition_point(|at| !test(*at))
+        times
+            .get(..last)
+            .unwrap_or_default()
+            .partition_point(|at| !test(*at))
     };
     let first = search(&|at| at > range.after_ms).saturating_sub(1);
     if range.smoothed {
@@ -82,7 +87,11 @@ fn ends(times: &[i64], range: &Range<'_>) -> Option<(usize, usize)> {
 }
 
 fn between(before: &FloatPoint, after: &FloatPoint, at_ms: i64, counter: bool) -> f64 {
-    let start = if counter && after.value < before.value { 0.0 } else { before.value };
+    let start = if counter && after.value < before.value {
+        0.0
+    } else {
+        before.value
+    };
     let passed = at_ms.saturating_sub(before.at_ms) as f64;
     let whole = after.at_ms.saturating_sub(before.at_ms) as f64;
     start + (after.value - start) * passed / whole
@@ -107,7 +116,11 @@ fn float_change(range: &Range<'_>, kind: Kind) -> Option<f64> {
         if head.at_ms <= range.after_ms {
             first += 1;
         }
-        let end = if tail.at_ms >= range.until_ms { last } else { last + 1 };
+        let end = if tail.at_ms >= range.until_ms {
+            last
+        } else {
+            last + 1
+        };
         last = end;
         let mut previous = left;
         for point in points.get(first..last).unwrap_or_default() {
@@ -120,7 +133,11 @@ fn float_change(range: &Range<'_>, kind: Kind) -> Option<f64> {
             total += previous;
         }
     }
-    Some(if kind.per_second { total / range.seconds() } else { total })
+    Some(if kind.per_second {
+        total / range.seconds()
+    } else {
+        total
+    })
 }
 
 fn between_histograms(
@@ -173,7 +190,11 @@ fn histogram_change(range: &Range<'_>, notes: &mut Annotations, kind: Kind) -> O
         notes.mixed_buckets(metric);
         return None;
     }
-    if kind.counter && inside.iter().any(|point| point.value.hint == ResetHint::Gauge) {
+    if kind.counter
+        && inside
+            .iter()
+            .any(|point| point.value.hint == ResetHint::Gauge)
+    {
         notes.not_a_counter(metric);
     }
     let mut left = (*head.value).clone();
@@ -189,7 +210,7 @@ fn histogram_change(range: &Range<'_>, notes: &mut Annotations, kind: Kind) -> O
         right = reported(value, metric, notes)?;
     }
     let gauge = |histogram: &Histogram| histogram.hint == ResetHint::Gauge;
-    if !kind.counter && !(gauge(&left) && gauge(&right)) {
+    if !(kind.counter || gauge(&left) && gauge(&right)) {
         notes.not_a_gauge(metric);
     }
     let mut total = right.clone();

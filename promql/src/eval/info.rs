@@ -35,8 +35,9 @@ impl Wanted {
             Some(ExprKind::Vector(selector)) => selector.matchers.clone(),
             _ => Vec::new(),
         };
-        let (mut names, data): (Vec<_>, Vec<_>) =
-            matchers.into_iter().partition(|matcher| matcher.name == NAME);
+        let (mut names, data): (Vec<_>, Vec<_>) = matchers
+            .into_iter()
+            .partition(|matcher| matcher.name == NAME);
         if names.is_empty() && arg.is_none() {
             names.push(Matcher::equal(NAME, DEFAULT_INFO));
         }
@@ -63,9 +64,15 @@ impl Eval<'_> {
     pub(super) fn info(&mut self, span: Span, args: &[Expr], at_ms: i64) -> Evaluated<Vec<Sample>> {
         let base = self.vector_arg(span, args, 0, at_ms)?;
         let wanted = Wanted::new(args.get(1));
-        let enriched: Vec<&Sample> =
-            base.iter().filter(|sample| !wanted.is_info(&sample.labels)).collect();
-        let offset = args.first().and_then(first_offset).cloned().unwrap_or_default();
+        let enriched: Vec<&Sample> = base
+            .iter()
+            .filter(|sample| !wanted.is_info(&sample.labels))
+            .collect();
+        let offset = args
+            .first()
+            .and_then(first_offset)
+            .cloned()
+            .unwrap_or_default();
         let info_at = self.reference(&offset, span, at_ms)?;
         let infos = self.info_series(span, &enriched, &wanted, info_at)?;
         let optional = wanted.data.iter().all(|matcher| matcher.matches(""));
@@ -75,12 +82,17 @@ impl Eval<'_> {
                 out.push(sample.clone());
                 continue;
             }
-            let found = infos.get(&identity(&sample.labels)).map_or(&[][..], Vec::as_slice);
+            let found = infos
+                .get(&identity(&sample.labels))
+                .map_or(&[][..], Vec::as_slice);
             if found.is_empty() && !optional {
                 continue;
             }
             let labels = join(&sample.labels, found, &wanted, span)?;
-            out.push(Sample { labels, ..sample.clone() });
+            out.push(Sample {
+                labels,
+                ..sample.clone()
+            });
         }
         self.check_unique(&out, span)?;
         Ok(out)
@@ -96,9 +108,8 @@ impl Eval<'_> {
     ) -> Evaluated<HashMap<Labels, Vec<Labels>>> {
         let identities: HashSet<Labels> =
             base.iter().map(|sample| identity(&sample.labels)).collect();
-        let mut infos: HashMap<Labels, Vec<Labels>> = HashMap::new();
         if identities.iter().all(Labels::is_empty) {
-            return Ok(infos);
+            return Ok(HashMap::new());
         }
         let mut matchers = wanted.names.clone();
         if matchers.is_empty() {
@@ -123,7 +134,8 @@ impl Eval<'_> {
                 continue;
             }
             if let SampleValue::Histogram(_) = point.value {
-                let message = format!("this should be an info metric, with float samples: {labels}");
+                let message =
+                    format!("this should be an info metric, with float samples: {labels}");
                 return Err(invalid(span, message));
             }
             let key = (identity, labels.name().to_owned());
@@ -141,13 +153,19 @@ impl Eval<'_> {
                 }
             }
         }
-        let mut sorted: Vec<_> = newest.into_iter().collect();
-        sorted.sort();
-        for ((identity, _), (_, labels)) in sorted {
-            infos.entry(identity).or_default().push(labels);
-        }
-        Ok(infos)
+        Ok(by_identity(newest))
     }
+}
+
+/// The newest info series of each identity, in order of the metrics' names.
+fn by_identity(newest: HashMap<(Labels, String), (i64, Labels)>) -> HashMap<Labels, Vec<Labels>> {
+    let mut sorted: Vec<_> = newest.into_iter().collect();
+    sorted.sort();
+    let mut infos: HashMap<Labels, Vec<Labels>> = HashMap::new();
+    for ((identity, _), (_, labels)) in sorted {
+        infos.entry(identity).or_default().push(labels);
+    }
+    infos
 }
 
 fn identity(labels: &Labels) -> Labels {

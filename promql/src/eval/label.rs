@@ -3,7 +3,7 @@
 use super::call::{string_arg, string_args};
 use super::{Eval, Evaluated, invalid};
 use crate::ast::{Expr, Span};
-use crate::labels::{LabelsBuilder, NAME};
+use crate::labels::{LabelsBuilder, NAME, is_valid_name};
 use crate::matcher;
 use crate::value::Sample;
 
@@ -21,15 +21,16 @@ impl Eval<'_> {
         let [target, replacement, source, pattern] = texts.as_slice() else {
             return Err(invalid(span, "label_replace needs four texts"));
         };
-        if target.is_empty() {
+        if !is_valid_name(target) {
             let message = format!("invalid destination label name in label_replace(): {target}");
             return Err(invalid(span, message));
         }
         let regex = match self.regexes.get(pattern) {
             Some(regex) => regex.clone(),
             None => {
-                let regex = matcher::compile(pattern).map_err(|reason| {
-                    invalid(span, format!("in label_replace(): {reason}"))
+                let regex = matcher::compile(pattern).map_err(|_| {
+                    let what = "invalid regular expression in label_replace()";
+                    invalid(span, format!("{what}: {pattern}"))
                 })?;
                 if self.regexes.len() < MAX_REGEXES {
                     self.regexes.insert(pattern.clone(), regex.clone());
@@ -59,11 +60,14 @@ impl Eval<'_> {
         let target = args.get(1).map(string_arg).unwrap_or_default();
         let separator = args.get(2).map(string_arg).unwrap_or_default();
         let sources = string_args(args.get(3..).unwrap_or_default());
-        if sources.iter().any(String::is_empty) {
+        if !sources.iter().all(|source| is_valid_name(source)) {
             return Err(invalid(span, "invalid source label name in label_join(): "));
         }
-        if target.is_empty() {
-            return Err(invalid(span, "invalid destination label name in label_join(): "));
+        if !is_valid_name(&target) {
+            return Err(invalid(
+                span,
+                "invalid destination label name in label_join(): ",
+            ));
         }
         let mut vector = self.vector_arg(span, args, 0, at_ms)?;
         for sample in &mut vector {

@@ -42,7 +42,11 @@ pub(super) fn max(a: f64, b: f64) -> f64 {
     if a == f64::INFINITY || b == f64::INFINITY {
         return f64::INFINITY;
     }
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
 /// The smaller number; NaN if either is (Go's `math.Min`).
@@ -56,13 +60,22 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
         return f64::NAN;
     }
     if !(0.0..=1.0).contains(&q) {
-        return if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
+        return if q < 0.0 {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        };
     }
     values.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor();
     let weight = rank - lower;
-    let at = |index: usize| values.get(index.min(values.len() - 1)).copied().unwrap_or(f64::NAN);
+    let at = |index: usize| {
+        values
+            .get(index.min(values.len() - 1))
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     at(lower as usize) * (1.0 - weight) + at(lower as usize + 1) * weight
 }
 

@@ -33,7 +33,12 @@ impl Eval<'_> {
             "histogram_avg" => |h| h.sum / h.count,
             "histogram_stddev" => |h| variance(h).sqrt(),
             "histogram_stdvar" => variance,
-            _ => return Err(invalid(span, format!("function {name:?} is not implemented"))),
+            _ => {
+                return Err(invalid(
+                    span,
+                    format!("function {name:?} is not implemented"),
+                ));
+            }
         };
         let mut vector = self.vector_arg(span, args, 0, at_ms)?;
         vector.retain_mut(|sample| {
@@ -112,7 +117,11 @@ impl Eval<'_> {
             self.note_nan(effect, sample.labels.name());
             out.push(self.figure(labels(&sample.labels), value));
         }
-        for Classic { labels: own, buckets } in &mut histograms.classic {
+        for Classic {
+            labels: own,
+            buckets,
+        } in &mut histograms.classic
+        {
             let (value, forced) = classic::quantile(q, buckets);
             if forced {
                 self.notes.info(format!(
@@ -181,7 +190,10 @@ impl Eval<'_> {
         let mut native: Vec<Sample> = vector.into_iter().filter(is_native).collect();
         let bounds: HashSet<&Labels> = classic.iter().map(|classic| &classic.labels).collect();
         let mut both = HashSet::new();
-        for sample in native.iter().filter(|sample| bounds.contains(&sample.labels)) {
+        for sample in native
+            .iter()
+            .filter(|sample| bounds.contains(&sample.labels))
+        {
             self.notes.warn(format!(
                 "vector contains a mix of classic and native histograms{}",
                 for_metric(sample.labels.name())
@@ -199,7 +211,11 @@ impl Eval<'_> {
 fn variance(histogram: &Histogram) -> f64 {
     let mean = histogram.sum / histogram.count;
     let mut total = Kahan::default();
-    for bucket in histogram.buckets().iter().filter(|bucket| bucket.count != 0.0) {
+    for bucket in histogram
+        .buckets()
+        .iter()
+        .filter(|bucket| bucket.count != 0.0)
+    {
         let value = if histogram.is_custom() {
             (bucket.upper + bucket.lower) / 2.0
         } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {

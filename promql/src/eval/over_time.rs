@@ -1,7 +1,7 @@
 //! Functions that fold the range of one series into a value: sums, extremes,
 //! counts, times, quantiles.
 
-use super::call::{Range, RangeFunction};
+use super::over_range::{Range, RangeFunction};
 use super::rate::restarted;
 use super::{group, math};
 use crate::annotation::Annotations;
@@ -73,7 +73,11 @@ fn mixed(range: &Range<'_>, notes: &mut Annotations) -> bool {
 
 fn named<'a>(range: &'a Range<'_>) -> impl Iterator<Item = (&'a Histogram, &'a str)> {
     let metric = range.metric();
-    range.window.histograms.iter().map(move |point| (&*point.value, metric))
+    range
+        .window
+        .histograms
+        .iter()
+        .map(move |point| (&*point.value, metric))
 }
 
 fn sum(range: &Range<'_>, notes: &mut Annotations) -> Outcome {
@@ -104,11 +108,20 @@ fn avg(range: &Range<'_>, notes: &mut Annotations) -> Outcome {
 fn edge(range: &Range<'_>, first: bool) -> Option<(SampleValue, i64)> {
     let (floats, histograms) = (&range.window.floats, &range.window.histograms);
     let float = if first { floats.first() } else { floats.last() };
-    let histogram = if first { histograms.first() } else { histograms.last() };
+    let histogram = if first {
+        histograms.first()
+    } else {
+        histograms.last()
+    };
     let float = float.map(|point| (SampleValue::Float(point.value), point.at_ms));
-    let histogram = histogram.map(|point| (SampleValue::Histogram(point.value.clone()), point.at_ms));
+    let histogram =
+        histogram.map(|point| (SampleValue::Histogram(point.value.clone()), point.at_ms));
     match (float, histogram) {
-        (Some(a), Some(b)) => Some(if (a.1 < b.1) == first && a.1 != b.1 { a } else { b }),
+        (Some(a), Some(b)) => Some(if (a.1 < b.1) == first && a.1 != b.1 {
+            a
+        } else {
+            b
+        }),
         (a, b) => a.or(b),
     }
 }
@@ -126,7 +139,11 @@ fn extreme(
             best = *point;
         }
     }
-    Some(if time { seconds(best.at_ms) } else { best.value.into() })
+    Some(if time {
+        seconds(best.at_ms)
+    } else {
+        best.value.into()
+    })
 }
 
 /// Welford's variance of the population, compensated.
@@ -151,7 +168,9 @@ fn mad(range: &Range<'_>, notes: &mut Annotations) -> Outcome {
         return Ok(Some(f64::NAN.into()));
     }
     let median = math::quantile(0.5, &mut values);
-    values.iter_mut().for_each(|value| *value = (*value - median).abs());
+    values
+        .iter_mut()
+        .for_each(|value| *value = (*value - median).abs());
     Ok(Some(math::quantile(0.5, &mut values).into()))
 }
 
@@ -204,7 +223,10 @@ fn count_pairs(range: &Range<'_>, test: fn(&Step<'_>, &Step<'_>) -> bool) -> Opt
     if steps.is_empty() {
         return None;
     }
-    let count = steps.windows(2).filter(|pair| matches!(pair, [a, b] if test(a, b))).count();
+    let count = steps
+        .windows(2)
+        .filter(|pair| matches!(pair, [a, b] if test(a, b)))
+        .count();
     Some((count as f64).into())
 }
 

@@ -1,28 +1,47 @@
 //! `rate`, `increase`, `delta`: the change over a range, extrapolated to its
-//! ends; `irate` and `idelta`: between the last two points. Counters go back
-//! to zero when their value falls or their start time says so.
+//! ends. Counters go back to zero when their value falls or their start time
+//! says so.
 
-use super::call::{Range, RangeFunction};
 use super::extended;
 use super::group::noted;
+use super::over_range::{Range, RangeFunction};
 use crate::annotation::Annotations;
 use crate::histogram::{Histogram, ResetHint};
-use crate::storage::{FloatPoint, HistogramPoint};
+use crate::storage::HistogramPoint;
 use crate::value::SampleValue;
-
-type Outcome = Result<Option<SampleValue>, String>;
 
 pub(super) fn find(name: &str) -> Option<RangeFunction> {
     Some(match name {
-        "rate" => |range, notes| Ok(change(range, notes, Kind { counter: true, per_second: true })),
-        "increase" => {
-            |range, notes| Ok(change(range, notes, Kind { counter: true, per_second: false }))
-        }
-        "delta" => {
-            |range, notes| Ok(change(range, notes, Kind { counter: false, per_second: false }))
-        }
-        "irate" => |range, notes| instant(range, notes, true),
-        "idelta" => |range, notes| instant(range, notes, false),
+        "rate" => |range, notes| {
+            Ok(change(
+                range,
+                notes,
+                Kind {
+                    counter: true,
+                    per_second: true,
+                },
+            ))
+        },
+        "increase" => |range, notes| {
+            Ok(change(
+                range,
+                notes,
+                Kind {
+                    counter: true,
+                    per_second: false,
+                },
+            ))
+        },
+        "delta" => |range, notes| {
+            Ok(change(
+                range,
+                notes,
+                Kind {
+                    counter: false,
+                    per_second: false,
+                },
+            ))
+        },
         _ => return None,
     })
 }
@@ -86,7 +105,9 @@ fn resets_total(range: &Range<'_>, notes: &mut Annotations) -> f64 {
     for pair in range.window.floats.windows(2) {
         let [previous, current] = pair else { continue };
         let before = (previous.start_ms, previous.at_ms);
-        let times = range.start_timestamps.then_some((current.start_ms, current.at_ms));
+        let times = range
+            .start_timestamps
+            .then_some((current.start_ms, current.at_ms));
         if times.is_some_and(|(start, _)| overlaps(before, start)) {
             warn_overlap(range, notes);
         }
@@ -184,11 +205,7 @@ impl Spread {
     }
 }
 
-fn histogram_change(
-    range: &Range<'_>,
-    notes: &mut Annotations,
-    kind: Kind,
-) -> Option<SampleValue> {
+fn histogram_change(range: &Range<'_>, notes: &mut Annotations, kind: Kind) -> Option<SampleValue> {
     let points = &range.window.histograms;
     let (first, last) = (points.first()?, points.last()?);
     let mut total = None;
@@ -215,26 +232,19 @@ fn histogram_change(
 }
 
 /// The change between the first and the last histogram, resets put back.
-fn histogram_total(
-    range: &Range<'_>,
-    notes: &mut Annotations,
-    counter: bool,
-) -> Option<Histogram> {
+fn histogram_total(range: &Range<'_>, notes: &mut Annotations, counter: bool) -> Option<Histogram> {
     let points = &range.window.histograms;
     let metric = range.metric();
     let (first, last) = (points.first()?, points.last()?);
     let second = points.get(1)?;
     let restart = |previous: &HistogramPoint, current: &HistogramPoint| {
         range.start_timestamps
-            && restarted((previous.start_ms, previous.at_ms), (current.start_ms, current.at_ms))
+            && restarted(
+                (previous.start_ms, previous.at_ms),
+                (current.start_ms, current.at_ms),
+            )
     };
-    let gauge = |point: &HistogramPoint| point.value.hint == ResetHint::Gauge;
-    if counter && points.iter().any(gauge) {
-        notes.not_a_counter(metric);
-    }
-    if !counter && !(gauge(first) && gauge(last)) {
-        notes.not_a_gauge(metric);
-    }
+    doubt_hints(range, notes, counter);
     // After a reset the layout of the first one does not matter any more.
     let mut base = (*first.value).clone();
     if counter && (restart(first, second) || second.value.is_reset_after(&first.value)) {
@@ -245,21 +255,28 @@ fn histogram_total(
         };
     }
     let custom = base.is_custom();
-    let inner = if counter { points.get(1..).unwrap_or_default() } else { std::slice::from_ref(last) };
+    let inner = if counter {
+        points.get(1..).unwrap_or_default()
+    } else {
+        std::slice::from_ref(last)
+    };
     if inner.iter().any(|point| point.value.is_custom() != custom) {
         notes.mixed_buckets(metric);
         return None;
     }
     let mut total = (*last.value).clone();
-    let schema = inner.iter().map(|point| point.value.schema).min().unwrap_or(base.schema);
+    let schema = inner
+        .iter()
+        .map(|point| point.value.schema)
+        .min()
+        .unwrap_or(base.schema);
     total.reduce_to(schema.min(base.schema));
     noted(total.subtract(&base), notes, metric, "subtraction").ok()?;
     if counter {
         let mut previous = &base;
         for pair in points.windows(2) {
             let [before, current] = pair else { continue };
-            if range.start_timestamps
-                && overlaps((before.start_ms, before.at_ms), current.start_ms)
+            if range.start_timestamps && overlaps((before.start_ms, before.at_ms), current.start_ms)
             {
                 warn_overlap(range, notes);
             }
@@ -274,86 +291,21 @@ fn histogram_total(
     Some(total)
 }
 
-/// A point of either type.
-enum Either<'a> {
-    Float(&'a FloatPoint),
-    Histogram(&'a HistogramPoint),
-}
-
-impl Either<'_> {
-    fn at_ms(&self) -> i64 {
-        match self {
-            Self::Float(point) => point.at_ms,
-            Self::Histogram(point) => point.at_ms,
+/// Says so if the hints do not suit what is computed.
+fn doubt_hints(range: &Range<'_>, notes: &mut Annotations, counter: bool) {
+    let mut hints = range.window.histograms.iter().map(|point| point.value.hint);
+    if counter {
+        if hints.any(|hint| hint == ResetHint::Gauge) {
+            notes.not_a_counter(range.metric());
         }
+        return;
     }
-
-    fn times(&self) -> (i64, i64) {
-        match self {
-            Self::Float(point) => (point.start_ms, point.at_ms),
-            Self::Histogram(point) => (point.start_ms, point.at_ms),
-        }
-    }
-}
-
-fn instant(range: &Range<'_>, notes: &mut Annotations, counter: bool) -> Outcome {
-    let window = range.window;
-    let floats = window.floats.iter().rev().take(2).map(Either::Float);
-    let histograms = window.histograms.iter().rev().take(2).map(Either::Histogram);
-    let mut last: Vec<Either<'_>> = floats.chain(histograms).collect();
-    last.sort_by_key(Either::at_ms);
-    let (Some(current), Some(previous)) = (last.pop(), last.pop()) else {
-        return Ok(None);
-    };
-    let seconds = (current.at_ms() - previous.at_ms()) as f64 / 1000.0;
-    if seconds == 0.0 {
-        return Ok(None);
-    }
-    let restart = range.start_timestamps && restarted(previous.times(), current.times());
-    match (previous, current) {
-        (Either::Float(previous), Either::Float(current)) => {
-            let reset = counter && (current.value < previous.value || restart);
-            let mut change = current.value;
-            if !reset {
-                change -= previous.value;
-            }
-            Ok(Some((if counter { change / seconds } else { change }).into()))
-        }
-        (Either::Histogram(previous), Either::Histogram(current)) => {
-            let pair = (&*previous.value, &*current.value);
-            let change = instant_histogram(range, notes, pair, (counter, restart));
-            Ok(change.map(|mut change| {
-                if counter {
-                    change.divide(seconds);
-                }
-                change.into()
-            }))
-        }
-        _ => {
-            notes.mixed_types(range.metric());
-            Ok(None)
-        }
-    }
-}
-
-fn instant_histogram(
-    range: &Range<'_>,
-    notes: &mut Annotations,
-    (previous, current): (&Histogram, &Histogram),
-    (counter, restart): (bool, bool),
-) -> Option<Histogram> {
-    let gauge = |histogram: &Histogram| histogram.hint == ResetHint::Gauge;
-    if counter && (gauge(previous) || gauge(current)) {
-        notes.not_a_counter(range.metric());
-    }
-    if !counter && !(gauge(previous) && gauge(current)) {
+    let ends = [hints.next(), hints.next_back()];
+    if ends
+        .into_iter()
+        .flatten()
+        .any(|hint| hint != ResetHint::Gauge)
+    {
         notes.not_a_gauge(range.metric());
     }
-    let mut change = current.clone();
-    if !counter || !(restart || current.is_reset_after(previous)) {
-        noted(change.subtract(previous), notes, range.metric(), "subtraction").ok()?;
-    }
-    change.hint = ResetHint::Gauge;
-    change.compact();
-    Some(change)
 }

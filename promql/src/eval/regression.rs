@@ -1,9 +1,9 @@
 //! Trends: least squares (`deriv`, `predict_linear`) and double exponential
 //! smoothing.
 
-use super::call::{Range, RangeFunction};
+use super::over_range::{Range, RangeFunction};
 use crate::annotation::Annotations;
-use crate::number::{Kahan, general};
+use crate::number::Kahan;
 use crate::storage::FloatPoint;
 use crate::value::SampleValue;
 
@@ -45,19 +45,28 @@ fn fit(points: &[FloatPoint], zero_ms: i64) -> Line {
     if points.iter().all(|point| point.value == first) {
         let value = if first.is_infinite() { f64::NAN } else { first };
         let slope = if first.is_infinite() { f64::NAN } else { 0.0 };
-        return Line { slope, intercept: value };
+        return Line {
+            slope,
+            intercept: value,
+        };
     }
     let n = points.len() as f64;
     let mut sums = [Kahan::default(); 4];
     for point in points {
-        let (x, y) = (point.at_ms.saturating_sub(zero_ms) as f64 / 1000.0, point.value);
+        let (x, y) = (
+            point.at_ms.saturating_sub(zero_ms) as f64 / 1000.0,
+            point.value,
+        );
         for (sum, value) in sums.iter_mut().zip([x, y, x * y, x * x]) {
             *sum = sum.add(value);
         }
     }
     let [x, y, xy, xx] = sums.map(|sum| sum.sum + sum.c);
     let slope = (xy - x * y / n) / (xx - x * x / n);
-    Line { slope, intercept: y / n - slope * x / n }
+    Line {
+        slope,
+        intercept: y / n - slope * x / n,
+    }
 }
 
 /// Holt's smoothing of level and trend; both factors between 0 and 1.
@@ -68,8 +77,9 @@ fn smooth(range: &Range<'_>, notes: &mut Annotations) -> Outcome {
     for (name, factor) in [("smoothing", level), ("trend", trend)] {
         if *factor <= 0.0 || *factor >= 1.0 {
             let mark = if name == "smoothing" { "sf" } else { "tf" };
-            let got = general(*factor);
-            return Err(format!("invalid {name} factor. Expected: 0 < {mark} < 1, got: {got}"));
+            return Err(format!(
+                "invalid {name} factor. Expected: 0 < {mark} < 1, got: {factor:.6}"
+            ));
         }
     }
     let Some(points) = points(range, notes) else {

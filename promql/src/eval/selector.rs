@@ -21,7 +21,12 @@ pub(super) struct Ranges {
 
 pub(super) enum Source {
     /// Read from the storage, more than the range if its ends are extended.
-    Stored { ids: Rc<[SeriesId]>, read_after_ms: i64, read_until_ms: i64, stats_only: bool },
+    Stored {
+        ids: Rc<[SeriesId]>,
+        read_after_ms: i64,
+        read_until_ms: i64,
+        stats_only: bool,
+    },
     /// Computed by a subquery.
     Computed(Vec<Computed>),
 }
@@ -134,7 +139,10 @@ impl Eval<'_> {
         let at_ms = self.reference(&selector.offset, span, at_ms)?;
         let ids = self.select(selector, span)?;
         let lookback = self.options.lookback_ms;
-        let (after, until) = (at_ms.saturating_sub(lookback), at_ms.saturating_add(lookback));
+        let (after, until) = (
+            at_ms.saturating_sub(lookback),
+            at_ms.saturating_add(lookback),
+        );
         let mut vector = Vec::new();
         for id in ids.iter() {
             let window = self.read(*id, after, until, selector.stats_only)?;
@@ -176,7 +184,11 @@ impl Eval<'_> {
                 let after_ms = until_ms.saturating_sub(self.positive_ms(range, span)?);
                 let ids = self.select(selector, span)?;
                 let lookback = self.options.lookback_ms;
-                let before = if selector.anchored || selector.smoothed { lookback } else { 0 };
+                let before = if selector.anchored || selector.smoothed {
+                    lookback
+                } else {
+                    0
+                };
                 let behind = if selector.smoothed { lookback } else { 0 };
                 let source = Source::Stored {
                     ids,
@@ -184,7 +196,11 @@ impl Eval<'_> {
                     read_until_ms: until_ms.saturating_add(behind),
                     stats_only: selector.stats_only,
                 };
-                Ok(Ranges { after_ms, until_ms, source })
+                Ok(Ranges {
+                    after_ms,
+                    until_ms,
+                    source,
+                })
             }
             ExprKind::Subquery { .. } => self.subquery(expr.unwrap_parens(), at_ms),
             _ => Err(invalid(span, "expected a range vector")),
@@ -197,7 +213,9 @@ impl Eval<'_> {
         let (after, until) = (ranges.after_ms, ranges.until_ms);
         let mut matrix = Vec::new();
         match ranges.source {
-            Source::Stored { ids, stats_only, .. } => {
+            Source::Stored {
+                ids, stats_only, ..
+            } => {
                 for id in ids.iter() {
                     let window = self.read(*id, after, until, stats_only)?;
                     let labels = self.storage.labels(*id).clone();
@@ -206,8 +224,17 @@ impl Eval<'_> {
                 }
             }
             Source::Computed(list) => {
-                for Computed { labels, drop_name, window } in list {
-                    let labels = if drop_name { labels.without_metadata() } else { labels };
+                for Computed {
+                    labels,
+                    drop_name,
+                    window,
+                } in list
+                {
+                    let labels = if drop_name {
+                        labels.without_metadata()
+                    } else {
+                        labels
+                    };
                     matrix.extend(series(labels, &window));
                 }
             }

@@ -15,7 +15,10 @@ pub(super) fn combine(
 ) -> Vec<Sample> {
     let mut key = Key::new(matching);
     let mut keys = |vector: &[Sample]| -> HashSet<String> {
-        vector.iter().map(|sample| key.of(&sample.labels).to_owned()).collect()
+        vector
+            .iter()
+            .map(|sample| key.of(&sample.labels).to_owned())
+            .collect()
     };
     if op == BinaryOp::Or {
         if !left.is_empty() && !right.is_empty() {

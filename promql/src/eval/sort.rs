@@ -15,17 +15,27 @@ pub(super) fn by_value(mut vector: Vec<Sample>, descending: bool) -> Vec<Sample>
 /// Order of two numbers with NaN last.
 pub(super) fn order(a: f64, b: f64, descending: bool) -> Ordering {
     let by_size = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
-    let by_size = if descending { by_size.reverse() } else { by_size };
+    let by_size = if descending {
+        by_size.reverse()
+    } else {
+        by_size
+    };
     a.is_nan().cmp(&b.is_nan()).then(by_size)
 }
 
 /// Sorts by the values of labels, then by all labels.
 pub(super) fn by_label(mut vector: Vec<Sample>, names: &[String], descending: bool) -> Vec<Sample> {
     vector.sort_by(|a, b| {
-        let by_names = names.iter().map(|name| natural(a.labels.get(name), b.labels.get(name)));
+        let by_names = names
+            .iter()
+            .map(|name| natural(a.labels.get(name), b.labels.get(name)));
         let ordering = by_names.fold(Ordering::Equal, Ordering::then);
         let ordering = ordering.then_with(|| a.labels.cmp(&b.labels));
-        if descending { ordering.reverse() } else { ordering }
+        if descending {
+            ordering.reverse()
+        } else {
+            ordering
+        }
     });
     vector
 }
@@ -56,7 +66,9 @@ fn natural(a: &str, b: &str) -> Ordering {
 /// Takes the leading run of digits, or of anything but digits.
 fn run<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let digits = rest.chars().next()?.is_ascii_digit();
-    let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c.is_ascii_digit() != digits)
+        .unwrap_or(rest.len());
     let (head, tail) = rest.split_at(end);
     *rest = tail;
     Some(head)
@@ -70,6 +82,9 @@ mod tests {
     fn digits_within_names_sort_as_numbers() {
         let mut names = ["cpu10", "cpu9", "cpu", "1", "10", "2", "a1b10", "a1b2"];
         names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["1", "2", "10", "a1b2", "a1b10", "cpu", "cpu9", "cpu10"]);
+        assert_eq!(
+            names,
+            ["1", "2", "10", "a1b2", "a1b10", "cpu", "cpu9", "cpu10"]
+        );
     }
 }

@@ -37,7 +37,14 @@ impl Eval<'_> {
     /// Evaluates a subquery as a range that ends at its reference time.
     pub(super) fn subquery(&mut self, expr: &Expr, at_ms: i64) -> Evaluated<Ranges> {
         let span = expr.span;
-        let ExprKind::Subquery { expr: inner, range, step, offset, id } = &expr.kind else {
+        let ExprKind::Subquery {
+            expr: inner,
+            range,
+            step,
+            offset,
+            id,
+        } = &expr.kind
+        else {
             return Err(invalid(span, "expected a subquery"));
         };
         let until_ms = self.reference(offset, span, at_ms)?;
@@ -48,7 +55,10 @@ impl Eval<'_> {
         };
         self.check_steps(span, after_ms, until_ms, step_ms)?;
         // Steps are multiples of their distance, the first one within the range.
-        let mut step_at = after_ms.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
+        let mut step_at = after_ms
+            .div_euclid(step_ms)
+            .saturating_add(1)
+            .saturating_mul(step_ms);
         let mut columns = Columns::default();
         while step_at <= until_ms {
             self.spend(1)?;
@@ -65,7 +75,11 @@ impl Eval<'_> {
                 None => break,
             }
         }
-        Ok(Ranges { after_ms, until_ms, source: Source::Computed(columns.list) })
+        Ok(Ranges {
+            after_ms,
+            until_ms,
+            source: Source::Computed(columns.list),
+        })
     }
 
     fn subquery_step(&mut self, inner: &Expr, id: usize, at_ms: i64) -> Evaluated<Rc<[Sample]>> {
@@ -76,7 +90,10 @@ impl Eval<'_> {
             Data::Vector(vector) => vector.into(),
             Data::Scalar(value) => [Sample::new(Labels::empty(), value)].into(),
             Data::String(_) | Data::Matrix(_) => {
-                return Err(invalid(inner.span, "subquery is only allowed on instant vector"));
+                return Err(invalid(
+                    inner.span,
+                    "subquery is only allowed on instant vector",
+                ));
             }
         };
         self.memo.insert((id, at_ms), vector.clone());
@@ -95,7 +112,11 @@ impl Columns {
     fn push(&mut self, at_ms: i64, sample: &Sample) -> bool {
         let at = *self.known.entry(sample.labels.clone()).or_insert_with(|| {
             let labels = sample.labels.clone();
-            self.list.push(Computed { labels, drop_name: false, window: Window::default() });
+            self.list.push(Computed {
+                labels,
+                drop_name: false,
+                window: Window::default(),
+            });
             self.list.len() - 1
         });
         let column = &mut self.list[at];
@@ -105,7 +126,11 @@ impl Columns {
             return false;
         }
         column.drop_name |= sample.drop_name;
-        column.window.push(Point { at_ms, start_ms: 0, value: without_hint(&sample.value) });
+        column.window.push(Point {
+            at_ms,
+            start_ms: 0,
+            value: without_hint(&sample.value),
+        });
         true
     }
 }

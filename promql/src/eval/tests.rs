@@ -10,7 +10,10 @@ use crate::value::STALE_NAN;
 
 fn store(series: &[(Labels, Vec<Point>)]) -> Store {
     let mut store = Store::new(StoreLimits::default());
-    store.set_needs(vec![Need { matchers: Vec::new(), window_ms: i64::MAX }]);
+    store.set_needs(vec![Need {
+        matchers: Vec::new(),
+        window_ms: i64::MAX,
+    }]);
     for (labels, points) in series {
         for point in points {
             let _ = store.append(labels, point.clone());
@@ -35,7 +38,10 @@ fn counters(count: usize, samples: i64) -> Store {
 }
 
 fn with_limits(limits: Limits) -> Options {
-    Options { limits, ..Options::default() }
+    Options {
+        limits,
+        ..Options::default()
+    }
 }
 
 #[test]
@@ -45,10 +51,19 @@ fn limits_end_a_query_with_a_clear_error() {
         let expr = parse(text).unwrap();
         instant(&store, &expr, 600_000, &with_limits(limits)).map(|outcome| outcome.samples)
     };
-    let few = Limits { samples: 1000, ..Limits::default() };
+    let few = Limits {
+        samples: 1000,
+        ..Limits::default()
+    };
     assert_eq!(eval("sum(c_total)", few).unwrap(), 200);
-    assert_eq!(eval("rate(c_total[10m])", few), Err(EvalError::Samples(1000)));
-    let narrow = Limits { series: 99, ..Limits::default() };
+    assert_eq!(
+        eval("rate(c_total[10m])", few),
+        Err(EvalError::Samples(1000))
+    );
+    let narrow = Limits {
+        series: 99,
+        ..Limits::default()
+    };
     let error = eval("1 + sum(c_total)", narrow).unwrap_err().to_string();
     assert_eq!(error, "1:9: selector matches more than 99 series");
     let error = eval("sum_over_time(c_total[1000h:1s])", Limits::default()).unwrap_err();
@@ -58,19 +73,33 @@ fn limits_end_a_query_with_a_clear_error() {
 #[test]
 fn a_counter_born_within_the_range_counts_from_zero() {
     let labels = Labels::new([("__name__", "kills_total")]);
-    let point = Point { at_ms: 100_000, start_ms: 99_000, value: 1.0.into() };
+    let point = Point {
+        at_ms: 100_000,
+        start_ms: 99_000,
+        value: 1.0.into(),
+    };
     let store = store(&[(labels, vec![point])]);
     let expr = parse("increase(kills_total[5m])").unwrap();
-    let value = instant(&store, &expr, 100_000, &Options::default()).unwrap().value;
-    assert_eq!(value, Value::Vector(vec![Sample::new(Labels::empty(), 1.0)]));
+    let value = instant(&store, &expr, 100_000, &Options::default())
+        .unwrap()
+        .value;
+    assert_eq!(
+        value,
+        Value::Vector(vec![Sample::new(Labels::empty(), 1.0)])
+    );
 }
 
 #[test]
 fn names_are_dropped_at_once_unless_that_is_delayed() {
     let store = counters(1, 10);
     let eval = |text: &str, delayed: bool| {
-        let options = Options { delayed_name_removal: delayed, ..Options::default() };
-        instant(&store, &parse(text).unwrap(), 100_000, &options).unwrap().value
+        let options = Options {
+            delayed_name_removal: delayed,
+            ..Options::default()
+        };
+        instant(&store, &parse(text).unwrap(), 100_000, &options)
+            .unwrap()
+            .value
     };
     let text = r#"label_replace(rate(c_total[1m]), "name", "$1", "__name__", "(.+)")"#;
     let name = |value| match value {
@@ -79,6 +108,37 @@ fn names_are_dropped_at_once_unless_that_is_delayed() {
     };
     assert_eq!(name(eval(text, true)), "c_total");
     assert_eq!(name(eval(text, false)), "");
+}
+
+#[test]
+fn the_deepest_trees_need_little_stack() {
+    let deep = |open: &str, close: &str, levels: usize| {
+        open.repeat(levels) + "c_total" + &close.repeat(levels)
+    };
+    let texts = [
+        deep("(", ")", 95),
+        deep("abs(", ")", 95),
+        deep("-", "", 95),
+        deep("sum by (i) (", ")", 95),
+        deep("max_over_time(", "[1m:1m])", 47),
+        deep("c_total or (", ")", 47),
+        "c_total + ".repeat(95) + "1",
+    ];
+    // Three quarters of what a thread has unless it asks for more.
+    let thread = std::thread::Builder::new().stack_size(3 << 19);
+    let evaluate = move || {
+        let store = counters(2, 60);
+        for text in texts {
+            let expr = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", &text[..20]));
+            let limits = Limits {
+                samples: 100_000,
+                ..Limits::default()
+            };
+            let _ = instant(&store, &expr, 600_000, &with_limits(limits));
+            let _ = crate::store::needs(&expr, 300_000, 0);
+        }
+    };
+    thread.spawn(evaluate).unwrap().join().unwrap();
 }
 
 #[test]
@@ -99,7 +159,10 @@ fn every_function_is_implemented() {
         let text = format!("{}({})", function.name, args.join(", "));
         let expr = parse(&text).unwrap();
         if let Err(error) = instant(&store, &expr, 600_000, &Options::default()) {
-            assert!(!error.to_string().contains("not implemented"), "{text}: {error}");
+            assert!(
+                !error.to_string().contains("not implemented"),
+                "{text}: {error}"
+            );
         }
     }
 }
@@ -118,29 +181,54 @@ fn number() -> impl Strategy<Value = f64> {
 fn histogram() -> impl Strategy<Value = Histogram> {
     let buckets = || prop::collection::btree_map(-20i32..20, number(), 0..6);
     let hint = prop::sample::select(vec![
-        ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge,
+        ResetHint::Unknown,
+        ResetHint::Reset,
+        ResetHint::NotReset,
+        ResetHint::Gauge,
     ]);
     let custom = prop::collection::btree_set(-9i32..9, 0..5);
     let figures = (number(), number(), number(), 0u8..3);
-    (buckets(), buckets(), -4i32..9, hint, custom, figures, any::<bool>()).prop_map(
-        |(positive, negative, schema, hint, custom, (count, sum, zero_count, width), exponential)| {
-            let mut histogram = Histogram { hint, count, sum, ..Histogram::default() };
-            if exponential {
-                histogram.schema = schema;
-                histogram.zero_count = zero_count;
-                histogram.zero_threshold = f64::from(width) / 2.0;
-                histogram.positive = positive.into_iter().collect();
-                histogram.negative = negative.into_iter().collect();
-            } else {
-                histogram.schema = CUSTOM_SCHEMA;
-                histogram.custom = custom.into_iter().map(f64::from).collect();
-                let last = histogram.custom.len() as i32;
-                let fits = |(index, _): &(i32, f64)| (0..=last).contains(index);
-                histogram.positive = positive.into_iter().filter(fits).collect();
-            }
-            histogram
-        },
+    (
+        buckets(),
+        buckets(),
+        -4i32..9,
+        hint,
+        custom,
+        figures,
+        any::<bool>(),
     )
+        .prop_map(
+            |(
+                positive,
+                negative,
+                schema,
+                hint,
+                custom,
+                (count, sum, zero_count, width),
+                exponential,
+            )| {
+                let mut histogram = Histogram {
+                    hint,
+                    count,
+                    sum,
+                    ..Histogram::default()
+                };
+                if exponential {
+                    histogram.schema = schema;
+                    histogram.zero_count = zero_count;
+                    histogram.zero_threshold = f64::from(width) / 2.0;
+                    histogram.positive = positive.into_iter().collect();
+                    histogram.negative = negative.into_iter().collect();
+                } else {
+                    histogram.schema = CUSTOM_SCHEMA;
+                    histogram.custom = custom.into_iter().map(f64::from).collect();
+                    let last = histogram.custom.len() as i32;
+                    let fits = |(index, _): &(i32, f64)| (0..=last).contains(index);
+                    histogram.positive = positive.into_iter().filter(fits).collect();
+                }
+                histogram
+            },
+        )
 }
 
 fn points() -> impl Strategy<Value = Vec<Point>> {
@@ -152,20 +240,29 @@ fn points() -> impl Strategy<Value = Vec<Point>> {
         let mut at_ms = 0;
         let point = |(step, start, value)| {
             at_ms += step;
-            Point { at_ms, start_ms: if start < 0 { 0 } else { at_ms - start + 50_000 }, value }
+            Point {
+                at_ms,
+                start_ms: if start < 0 { 0 } else { at_ms - start + 50_000 },
+                value,
+            }
         };
         list.into_iter().map(point).collect()
     })
 }
 
 fn data() -> impl Strategy<Value = Vec<(Labels, Vec<Point>)>> {
-    let labels = (prop::sample::select(vec!["a", "b", "a_total"]), 0u8..3, prop::sample::select(vec![
-        "", "0.1", "1", "+Inf", "x",
-    ]));
+    let labels = (
+        prop::sample::select(vec!["a", "b", "a_total"]),
+        0u8..3,
+        prop::sample::select(vec!["", "0.1", "1", "+Inf", "x"]),
+    );
     prop::collection::vec((labels, points()), 0..8).prop_map(|list| {
         let series = |((name, job, le), points): ((&str, u8, &str), _)| {
             let job = job.to_string();
-            (Labels::new([("__name__", name), ("job", &job), ("le", le)]), points)
+            (
+                Labels::new([("__name__", name), ("job", &job), ("le", le)]),
+                points,
+            )
         };
         list.into_iter().map(series).collect()
     })
@@ -174,12 +271,32 @@ fn data() -> impl Strategy<Value = Vec<(Labels, Vec<Point>)>> {
 /// An expression of the wanted type, more or less.
 fn expression() -> impl Strategy<Value = String> {
     let scalar = prop::sample::select(vec![
-        "1", "-0.5", "0", "NaN", "Inf", "2", "scalar(a)", "time()", "0.9", "1e300", "-Inf",
+        "1",
+        "-0.5",
+        "0",
+        "NaN",
+        "Inf",
+        "2",
+        "scalar(a)",
+        "time()",
+        "0.9",
+        "1e300",
+        "-Inf",
     ]);
     let modifier = prop::sample::select(vec![
-        "", "", "", " offset 1m", " @ 100", " @ end()", " offset -30s", " @ start() offset 20s",
+        "",
+        "",
+        "",
+        " offset 1m",
+        " @ 100",
+        " @ end()",
+        " offset -30s",
+        " @ start() offset 20s",
     ]);
-    let selector = (prop::sample::select(vec!["a", "b", "a_total", "{job=~\".+\"}", "a{le=\"1\"}"]), modifier.clone())
+    let selector = (
+        prop::sample::select(vec!["a", "b", "a_total", "{job=~\".+\"}", "a{le=\"1\"}"]),
+        modifier.clone(),
+    )
         .prop_map(|(name, modifier)| format!("{name}{modifier}"));
     let leaf = prop_oneof![
         3 => selector,
@@ -232,8 +349,16 @@ fn expression() -> impl Strategy<Value = String> {
 }
 
 fn options(delayed: bool) -> Options {
-    let limits = Limits { samples: 20_000, series: 100, steps: 50 };
-    Options { delayed_name_removal: delayed, limits, ..Options::default() }
+    let limits = Limits {
+        samples: 20_000,
+        series: 100,
+        steps: 50,
+    };
+    Options {
+        delayed_name_removal: delayed,
+        limits,
+        ..Options::default()
+    }
 }
 
 proptest! {
@@ -266,7 +391,9 @@ proptest! {
     ) {
         // What depends on the query's range differs by right.
         let fixed = ["start()", "end()", "step()", "range()"];
-        prop_assume!(!fixed.iter().any(|word| text.contains(word)));
+        if fixed.iter().any(|word| text.contains(word)) {
+            return Ok(());
+        }
         let Ok(expr) = parse(&text) else {
             return Ok(());
         };

@@ -105,8 +105,12 @@ pub(super) fn merge(a: &Buckets, b: &Buckets, join: impl Fn(f64, f64) -> f64) ->
             (Some((index, _)), None) | (None, Some((index, _))) => *index,
             (Some((left, _)), Some((right, _))) => *left.min(right),
         };
-        let left = a.next_if(|(index, _)| *index == next).map_or(0.0, |(_, count)| *count);
-        let right = b.next_if(|(index, _)| *index == next).map_or(0.0, |(_, count)| *count);
+        let left = a
+            .next_if(|(index, _)| *index == next)
+            .map_or(0.0, |(_, count)| *count);
+        let right = b
+            .next_if(|(index, _)| *index == next)
+            .map_or(0.0, |(_, count)| *count);
         joined.push((next, join(left, right)));
     }
 }
@@ -119,7 +123,11 @@ mod tests {
         Histogram {
             schema: super::super::CUSTOM_SCHEMA,
             count: counts.iter().sum(),
-            positive: counts.iter().enumerate().map(|(at, count)| (at as i32, *count)).collect(),
+            positive: counts
+                .iter()
+                .enumerate()
+                .map(|(at, count)| (at as i32, *count))
+                .collect(),
             custom: bounds.to_vec(),
             ..Histogram::default()
         }

@@ -31,7 +31,11 @@ impl fmt::Display for Bucket {
 /// the last finite bucket ends at the largest float.
 pub(super) fn exponential_bound(index: i64, schema: i32) -> f64 {
     let exponent = index as f64 * f64::from(-schema).exp2();
-    if exponent == 1024.0 { f64::MAX } else { exponent.exp2() }
+    if exponent == 1024.0 {
+        f64::MAX
+    } else {
+        exponent.exp2()
+    }
 }
 
 impl Histogram {

@@ -30,11 +30,19 @@ impl KahanHistogram {
         let lost = &mut self.lost;
         let sum = &mut self.sum;
         for (total, part, value) in [
-            (&mut sum.zero_count, &mut lost.zero_count, aligned.zero_count),
+            (
+                &mut sum.zero_count,
+                &mut lost.zero_count,
+                aligned.zero_count,
+            ),
             (&mut sum.count, &mut lost.count, other.count),
             (&mut sum.sum, &mut lost.sum, other.sum),
         ] {
-            let next = Kahan { sum: *total, c: *part }.add(value);
+            let next = Kahan {
+                sum: *total,
+                c: *part,
+            }
+            .add(value);
             (*total, *part) = (next.sum, next.c);
         }
         (sum.positive, lost.positive) = add_side(&sum.positive, &lost.positive, &aligned.positive);
@@ -95,7 +103,11 @@ fn add_side(sum: &Buckets, lost: &Buckets, other: &Buckets) -> (Buckets, Buckets
     let steps = fill(sum).into_iter().zip(fill(lost)).zip(fill(other));
     steps
         .map(|(((index, total), (_, part)), (_, value))| {
-            let next = Kahan { sum: total, c: part }.add(value);
+            let next = Kahan {
+                sum: total,
+                c: part,
+            }
+            .add(value);
             ((index, next.sum), (index, next.c))
         })
         .unzip()

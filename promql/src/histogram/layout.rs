@@ -115,9 +115,15 @@ impl Histogram {
         self.zero_threshold = threshold;
         let inside = |bound: f64| bound < threshold;
         let lower = |index: i32| self.bound(i64::from(index) - 1);
-        let positive = self.positive.iter().filter(|(index, _)| !inside(lower(*index)));
+        let positive = self
+            .positive
+            .iter()
+            .filter(|(index, _)| !inside(lower(*index)));
         let positive: Buckets = positive.copied().collect();
-        let negative = self.negative.iter().filter(|(index, _)| !inside(lower(*index)));
+        let negative = self
+            .negative
+            .iter()
+            .filter(|(index, _)| !inside(lower(*index)));
         self.negative = negative.copied().collect();
         self.positive = positive;
         self.compact();

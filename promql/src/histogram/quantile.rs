@@ -45,9 +45,17 @@ impl Histogram {
         count = count.min(self.count);
         if count < rank {
             let nan = self.sum.is_nan();
-            return if nan { (f64::NAN, Some(NanEffect::Result)) } else { (bucket.upper, None) };
+            return if nan {
+                (f64::NAN, Some(NanEffect::Result))
+            } else {
+                (bucket.upper, None)
+            };
         }
-        let within = if forward { rank - (count - bucket.count) } else { count - rank };
+        let within = if forward {
+            rank - (count - bucket.count)
+        } else {
+            count - rank
+        };
         let effect = self.skew(count, buckets.get(at + 1..).unwrap_or_default());
         (self.interpolate(&bucket, within / bucket.count), effect)
     }

@@ -31,9 +31,8 @@ impl Histogram {
         let before = |side: &Buckets| -> Buckets {
             let reduced = reduce(side, previous.schema.abs_diff(self.schema));
             let bound = |index: i32| self.bound(i64::from(index));
-            let outside = |(index, _): &(i32, f64)| {
-                self.is_custom() || bound(*index) > self.zero_threshold
-            };
+            let outside =
+                |(index, _): &(i32, f64)| self.is_custom() || bound(*index) > self.zero_threshold;
             reduced.into_iter().filter(outside).collect()
         };
         fell(&self.positive, &before(&previous.positive))

@@ -20,13 +20,21 @@ impl Histogram {
             let bucket = self.positive_bucket(self.positive[at]);
             any_positive |= bucket.count != 0.0;
             let kept = self.keep(&bucket, limit, keep_below);
-            take(&mut left.positive[at].1, kept, (&mut count, &mut sum, &mut changed));
+            take(
+                &mut left.positive[at].1,
+                kept,
+                (&mut count, &mut sum, &mut changed),
+            );
         }
         for at in 0..left.negative.len() {
             let bucket = self.negative_bucket(self.negative[at]);
             any_negative |= bucket.count != 0.0;
             let kept = self.keep(&bucket, limit, keep_below);
-            take(&mut left.negative[at].1, kept, (&mut count, &mut sum, &mut changed));
+            take(
+                &mut left.negative[at].1,
+                kept,
+                (&mut count, &mut sum, &mut changed),
+            );
         }
         if self.zero_count > 0.0 {
             let mut zero = self.zero_bucket();
@@ -37,7 +45,11 @@ impl Histogram {
                 zero.upper = 0.0;
             }
             let kept = keep_zero(&zero, limit, keep_below);
-            take(&mut left.zero_count, kept, (&mut count, &mut sum, &mut changed));
+            take(
+                &mut left.zero_count,
+                kept,
+                (&mut count, &mut sum, &mut changed),
+            );
         }
         if changed {
             left.count = count;
@@ -48,8 +60,16 @@ impl Histogram {
     }
 
     fn keep(&self, bucket: &Bucket, limit: f64, keep_below: bool) -> Kept {
-        let whole = if keep_below { bucket.upper <= limit } else { bucket.lower >= limit };
-        let part = if keep_below { bucket.lower < limit } else { bucket.upper > limit };
+        let whole = if keep_below {
+            bucket.upper <= limit
+        } else {
+            bucket.lower >= limit
+        };
+        let part = if keep_below {
+            bucket.lower < limit
+        } else {
+            bucket.upper > limit
+        };
         if whole {
             return Kept {
                 count: bucket.count,
@@ -57,7 +77,10 @@ impl Histogram {
             };
         }
         if !part {
-            return Kept { count: 0.0, midpoint: 0.0 };
+            return Kept {
+                count: 0.0,
+                midpoint: 0.0,
+            };
         }
         if bucket.lower == f64::NEG_INFINITY {
             return keep_of_lowest(bucket, limit, keep_below);
@@ -68,10 +91,16 @@ impl Histogram {
         let below = bucket.count * self.share_below(bucket, limit);
         if keep_below {
             let midpoint = self.midpoint(bucket.lower, limit, bucket.side);
-            return Kept { count: below, midpoint };
+            return Kept {
+                count: below,
+                midpoint,
+            };
         }
         let midpoint = self.midpoint(limit, bucket.upper, bucket.side);
-        Kept { count: bucket.count - below, midpoint }
+        Kept {
+            count: bucket.count - below,
+            midpoint,
+        }
     }
 
     fn share_below(&self, bucket: &Bucket, limit: f64) -> f64 {
@@ -115,31 +144,55 @@ fn keep_of_lowest(bucket: &Bucket, limit: f64, keep_below: bool) -> Kept {
     if keep_below {
         if limit > 0.0 && finite {
             let count = bucket.count * limit / bucket.upper;
-            return Kept { count, midpoint: limit / 2.0 };
+            return Kept {
+                count,
+                midpoint: limit / 2.0,
+            };
         }
         if bucket.upper <= 0.0 {
-            return Kept { count: bucket.count, midpoint: limit };
+            return Kept {
+                count: bucket.count,
+                midpoint: limit,
+            };
         }
     } else if limit >= 0.0 && finite {
         let count = bucket.count * (1.0 - limit / bucket.upper);
-        return Kept { count, midpoint: (limit + bucket.upper) / 2.0 };
+        return Kept {
+            count,
+            midpoint: (limit + bucket.upper) / 2.0,
+        };
     }
-    Kept { count: 0.0, midpoint: 0.0 }
+    Kept {
+        count: 0.0,
+        midpoint: 0.0,
+    }
 }
 
 /// Part of a bucket without an upper bound: dropped when what is above the
 /// limit goes, kept when what is below goes.
 fn keep_of_highest(bucket: &Bucket, limit: f64, keep_below: bool) -> Kept {
     if !keep_below && limit >= bucket.lower {
-        return Kept { count: bucket.count, midpoint: limit };
+        return Kept {
+            count: bucket.count,
+            midpoint: limit,
+        };
     }
-    Kept { count: 0.0, midpoint: 0.0 }
+    Kept {
+        count: 0.0,
+        midpoint: 0.0,
+    }
 }
 
 fn keep_zero(zero: &Bucket, limit: f64, keep_below: bool) -> Kept {
     let middle = |a: f64, b: f64| f64::midpoint(a, b);
-    let whole = Kept { count: zero.count, midpoint: middle(zero.lower, zero.upper) };
-    let none = Kept { count: 0.0, midpoint: 0.0 };
+    let whole = Kept {
+        count: zero.count,
+        midpoint: middle(zero.lower, zero.upper),
+    };
+    let none = Kept {
+        count: 0.0,
+        midpoint: 0.0,
+    };
     let width = zero.upper - zero.lower;
     if limit <= zero.lower {
         return if keep_below { none } else { whole };
@@ -152,5 +205,8 @@ fn keep_zero(zero: &Bucket, limit: f64, keep_below: bool) -> Kept {
     } else {
         ((zero.upper - limit) / width, middle(limit, zero.upper))
     };
-    Kept { count: zero.count * share, midpoint }
+    Kept {
+        count: zero.count * share,
+        midpoint,
+    }
 }

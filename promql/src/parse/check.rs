@@ -32,15 +32,32 @@ pub(super) fn check(expr: &Expr) -> Result<(), ParseError> {
             }
         }
         ExprKind::Call { function, args } => check_call(expr, function, args),
-        ExprKind::Aggregate { op, expr: inner, param, .. } => {
+        ExprKind::Aggregate {
+            op,
+            expr: inner,
+            param,
+            ..
+        } => {
             check(inner)?;
             expect_type(inner, Type::Vector, "aggregation expression")?;
             check_param(*op, param.as_deref())
         }
-        ExprKind::Binary { op, left, right, return_bool, matching } => {
+        ExprKind::Binary {
+            op,
+            left,
+            right,
+            return_bool,
+            matching,
+        } => {
             check(left)?;
             check(right)?;
-            check_binary(expr, *op, (left.value_type(), right.value_type()), *return_bool, matching)
+            check_binary(
+                expr,
+                *op,
+                (left.value_type(), right.value_type()),
+                *return_bool,
+                matching,
+            )
         }
     }
 }
@@ -73,14 +90,24 @@ fn check_call(expr: &Expr, function: &Function, args: &[Expr]) -> Result<(), Par
         optional => wanted - usize::from(optional.unsigned_abs()),
     };
     if have < fewest {
-        let least = if function.optional == 0 { "" } else { "at least " };
+        let least = if function.optional == 0 {
+            ""
+        } else {
+            "at least "
+        };
         return fail(format!(
             "expected {least}{fewest} argument(s) in call to {name:?}, got {have}"
         ));
     }
     if function.optional >= 0 && have > wanted {
-        let most = if function.optional == 0 { "" } else { "at most " };
-        return fail(format!("expected {most}{wanted} argument(s) in call to {name:?}, got {have}"));
+        let most = if function.optional == 0 {
+            ""
+        } else {
+            "at most "
+        };
+        return fail(format!(
+            "expected {most}{wanted} argument(s) in call to {name:?}, got {have}"
+        ));
     }
     for (at, arg) in args.iter().enumerate() {
         let last = function.args.last().copied();
@@ -100,10 +127,16 @@ fn check_call(expr: &Expr, function: &Function, args: &[Expr]) -> Result<(), Par
 /// The second argument of `info` names labels, not series.
 fn check_info_labels(arg: &Expr) -> Result<(), ParseError> {
     let ExprKind::Vector(selector) = &arg.kind else {
-        return Err(ParseError::new(arg.span, "expected label selectors as second argument"));
+        return Err(ParseError::new(
+            arg.span,
+            "expected label selectors as second argument",
+        ));
     };
     if selector.offset != crate::ast::Offset::default() || selector.smoothed {
-        return Err(ParseError::new(arg.span, "expected label selectors without modifiers"));
+        return Err(ParseError::new(
+            arg.span,
+            "expected label selectors without modifiers",
+        ));
     }
     Ok(())
 }
@@ -113,7 +146,11 @@ fn expect_type(expr: &Expr, wanted: Type, place: &str) -> Result<(), ParseError>
     if have == wanted {
         return Ok(());
     }
-    let message = format!("expected type {} in {place}, got {}", wanted.word(), have.word());
+    let message = format!(
+        "expected type {} in {place}, got {}",
+        wanted.word(),
+        have.word()
+    );
     Err(ParseError::new(expr.span, message))
 }
 
@@ -148,25 +185,47 @@ fn check_binary(
         return fail("comparisons between scalars must use BOOL modifier".into());
     }
     if op.is_set() && !vectors {
-        return fail(format!("set operator {:?} not allowed in binary scalar expression", op.symbol()));
+        return fail(format!(
+            "set operator {:?} not allowed in binary scalar expression",
+            op.symbol()
+        ));
     }
     if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) && scalars {
-        return fail(format!("operator {:?} not allowed between scalars", op.symbol()));
+        return fail(format!(
+            "operator {:?} not allowed between scalars",
+            op.symbol()
+        ));
     }
     let fill = matching.fill_left.is_some() || matching.fill_right.is_some();
     if !vectors && (!matching.labels.is_empty() || matching.on || fill) {
         return fail("vector matching only allowed between instant vectors".into());
     }
     if op.is_set() && matching.cardinality != Cardinality::OneToOne {
-        return fail(format!("no grouping allowed for {:?} operation", op.symbol()));
+        return fail(format!(
+            "no grouping allowed for {:?} operation",
+            op.symbol()
+        ));
     }
     if op.is_set() && fill {
-        return fail(format!("filling in missing series not allowed for {:?} operation", op.symbol()));
+        return fail(format!(
+            "filling in missing series not allowed for {:?} operation",
+            op.symbol()
+        ));
     }
+    check_on(expr, matching)
+}
+
+fn check_on(expr: &Expr, matching: &Matching) -> Result<(), ParseError> {
+    let fail = |message: String| Err(ParseError::new(expr.span, message));
     if matching.on {
-        let twice = matching.labels.iter().find(|label| matching.include.contains(label));
+        let twice = matching
+            .labels
+            .iter()
+            .find(|label| matching.include.contains(label));
         if let Some(label) = twice {
-            return fail(format!("label {label:?} must not occur in ON and GROUP clause at once"));
+            return fail(format!(
+                "label {label:?} must not occur in ON and GROUP clause at once"
+            ));
         }
     }
     Ok(())
@@ -186,13 +245,17 @@ fn mark(expr: &mut Expr, stats_only: bool) {
         }
         ExprKind::Negate(inner) | ExprKind::Paren(inner) => mark(inner, stats_only),
         ExprKind::Subquery { expr: inner, .. } => mark(inner, false),
-        ExprKind::Aggregate { expr: inner, param, .. } => {
+        ExprKind::Aggregate {
+            expr: inner, param, ..
+        } => {
             mark(inner, stats_only);
             if let Some(param) = param {
                 mark(param, false);
             }
         }
-        ExprKind::Binary { op, left, right, .. } => {
+        ExprKind::Binary {
+            op, left, right, ..
+        } => {
             let trims = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
             mark(left, stats_only && !trims);
             mark(right, stats_only && !trims);

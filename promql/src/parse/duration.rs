@@ -32,7 +32,10 @@ impl Parser {
                 }
                 links += 1;
                 if links > super::MAX_DEPTH {
-                    return Err(ParseError::new(parser.span(), "duration expression is too long"));
+                    return Err(ParseError::new(
+                        parser.span(),
+                        "duration expression is too long",
+                    ));
                 }
                 parser.next();
                 let right = parser.duration_expression(strength + 1)?;
@@ -57,7 +60,10 @@ impl Parser {
                 return Ok(base);
             }
             let exponent = parser.duration_sign_or_power()?;
-            Ok(Duration::Binary(DurationOp::Pow, Box::new((base, exponent))))
+            Ok(Duration::Binary(
+                DurationOp::Pow,
+                Box::new((base, exponent)),
+            ))
         })
     }
 

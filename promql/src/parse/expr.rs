@@ -4,22 +4,37 @@
 use super::function;
 use super::lex::{Token, tokens};
 use super::{MAX_DEPTH, ParseError};
-use crate::ast::{AggregateOp, BinaryOp, Cardinality, Expr, ExprKind, Matching, Span};
+use crate::ast::{AggregateOp, BinaryOp, Expr, ExprKind, Span};
 
 /// Binding strength of the operators, weakest first.
 const COMPARISON: u8 = 3;
 const UNARY: u8 = 6;
 
+/// Words that no metric is called by; all others are names where one is due.
+const RESERVED: [&str; 6] = [
+    "bool",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "atan2",
+];
+
 pub(super) struct Parser {
-    tokens: Vec<(Token, Span)>,
-    at: usize,
+    pub(super) tokens: Vec<(Token, Span)>,
+    pub(super) at: usize,
     depth: usize,
-    ids: usize,
+    pub(super) ids: usize,
 }
 
 impl Parser {
     pub(super) fn new(text: &str) -> Result<Self, ParseError> {
-        Ok(Self { tokens: tokens(text)?, at: 0, depth: 0, ids: 0 })
+        Ok(Self {
+            tokens: tokens(text)?,
+            at: 0,
+            depth: 0,
+            ids: 0,
+        })
     }
 
     pub(super) fn whole_expression(&mut self) -> Result<Expr, ParseError> {
@@ -32,7 +47,11 @@ impl Parser {
     }
 
     pub(super) fn expect_end(&mut self) -> Result<(), ParseError> {
-        if self.peek() == &Token::End { Ok(()) } else { Err(self.unexpected("end of input")) }
+        if self.peek() == &Token::End {
+            Ok(())
+        } else {
+            Err(self.unexpected("end of input"))
+        }
     }
 
     /// An expression of operators that bind at least as strongly as `floor`.
@@ -46,9 +65,19 @@ impl Parser {
             let span = left.span;
             self.next();
             let (return_bool, matching) = self.operator_modifiers()?;
-            let right = self.expression(if op == BinaryOp::Pow { strength } else { strength + 1 })?;
+            let right = self.expression(if op == BinaryOp::Pow {
+                strength
+            } else {
+                strength + 1
+            })?;
             let (left_side, right) = (Box::new(left), Box::new(right));
-            let kind = ExprKind::Binary { op, left: left_side, right, return_bool, matching };
+            let kind = ExprKind::Binary {
+                op,
+                left: left_side,
+                right,
+                return_bool,
+                matching,
+            };
             left = self.node(kind, span)?;
         }
         self.depth -= 1;
@@ -114,6 +143,11 @@ impl Parser {
             self.next();
             let nan = word.eq_ignore_ascii_case("nan");
             ExprKind::Number(if nan { f64::NAN } else { f64::INFINITY })
+        } else if RESERVED
+            .iter()
+            .any(|reserved| word.eq_ignore_ascii_case(reserved))
+        {
+            return Err(self.unexpected("an expression"));
         } else {
             self.vector_selector()?
         };
@@ -140,7 +174,13 @@ impl Parser {
         let expr = args.pop().map(Box::new);
         let expr = expr.ok_or_else(|| ParseError::new(span, "no arguments for aggregation"))?;
         let param = args.pop().map(Box::new);
-        Ok(ExprKind::Aggregate { op, expr, param, labels, without })
+        Ok(ExprKind::Aggregate {
+            op,
+            expr,
+            param,
+            labels,
+            without,
+        })
     }
 
     fn grouping(&mut self) -> Result<Option<(Vec<String>, bool)>, ParseError> {
@@ -154,9 +194,8 @@ impl Parser {
 
     fn call(&mut self, name: &str, span: Span) -> Result<ExprKind, ParseError> {
         let function = function::find(name);
-        let function = function.ok_or_else(|| {
-            ParseError::new(span, format!("unknown function with name {name:?}"))
-        })?;
+        let function = function
+            .ok_or_else(|| ParseError::new(span, format!("unknown function with name {name:?}")))?;
         let args = self.arguments()?;
         Ok(ExprKind::Call { function, args })
     }
@@ -199,77 +238,6 @@ impl Parser {
         Ok(labels)
     }
 
-    fn operator_modifiers(&mut self) -> Result<(bool, Matching), ParseError> {
-        let return_bool = self.take_word("bool");
-        let mut matching = Matching::default();
-        let on = self.is_word("on") && self.peek_at(1) == &Token::Sign("(");
-        if on || self.is_word("ignoring") {
-            self.next();
-            matching.on = on;
-            matching.labels = self.label_list()?;
-            self.group_modifier(&mut matching)?;
-        }
-        self.fill_modifiers(&mut matching)?;
-        Ok((return_bool, matching))
-    }
-
-    fn group_modifier(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
-        matching.cardinality = if self.take_word("group_left") {
-            Cardinality::ManyToOne
-        } else if self.take_word("group_right") {
-            Cardinality::OneToMany
-        } else {
-            return Ok(());
-        };
-        if self.peek() == &Token::Sign("(") {
-            matching.include = self.label_list()?;
-        }
-        Ok(())
-    }
-
-    fn fill_modifiers(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
-        loop {
-            let word = match self.peek() {
-                Token::Word(word) if self.peek_at(1) == &Token::Sign("(") => {
-                    word.to_ascii_lowercase()
-                }
-                _ => return Ok(()),
-            };
-            let (left, right) = match word.as_str() {
-                "fill" => (true, true),
-                "fill_left" => (true, false),
-                "fill_right" => (false, true),
-                _ => return Ok(()),
-            };
-            let span = self.span();
-            if left && matching.fill_left.is_some() || right && matching.fill_right.is_some() {
-                return Err(ParseError::new(span, "fill modifier given twice"));
-            }
-            self.next();
-            self.expect("(")?;
-            let value = self.signed_number()?;
-            self.expect(")")?;
-            matching.fill_left = if left { Some(value) } else { matching.fill_left };
-            matching.fill_right = if right { Some(value) } else { matching.fill_right };
-        }
-    }
-
-    /// A number with an optional sign, also `Inf` and `NaN`.
-    pub(super) fn signed_number(&mut self) -> Result<f64, ParseError> {
-        let negative = self.take("-");
-        if !negative {
-            self.take("+");
-        }
-        let value = match self.peek() {
-            Token::Number(value) | Token::Duration(value) => *value,
-            Token::Word(word) if word.eq_ignore_ascii_case("inf") => f64::INFINITY,
-            Token::Word(word) if word.eq_ignore_ascii_case("nan") => f64::NAN,
-            _ => return Err(self.unexpected("a number")),
-        };
-        self.next();
-        Ok(if negative { -value } else { value })
-    }
-
     fn peek_operator(&self) -> Option<(BinaryOp, u8)> {
         Some(match self.peek() {
             Token::Sign("+") => (BinaryOp::Add, 4),
@@ -300,12 +268,20 @@ impl Parser {
     /// A node of the tree, whose height is bounded whatever its shape.
     pub(super) fn node(&self, kind: ExprKind, span: Span) -> Result<Expr, ParseError> {
         let expr = Expr::new(kind, span);
-        if expr.height > MAX_DEPTH { Err(self.too_deep()) } else { Ok(expr) }
+        if expr.height > MAX_DEPTH {
+            Err(self.too_deep())
+        } else {
+            Ok(expr)
+        }
     }
 
     fn enter(&mut self) -> Result<(), ParseError> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(self.too_deep()) } else { Ok(()) }
+        if self.depth > MAX_DEPTH {
+            Err(self.too_deep())
+        } else {
+            Ok(())
+        }
     }
 
     fn too_deep(&self) -> ParseError {
@@ -322,54 +298,6 @@ impl Parser {
         let result = inner(self)?;
         self.depth -= 1;
         Ok(result)
-    }
-
-    pub(super) fn new_id(&mut self) -> usize {
-        self.ids += 1;
-        self.ids - 1
-    }
-
-    pub(super) fn peek(&self) -> &Token {
-        self.peek_at(0)
-    }
-
-    pub(super) fn peek_at(&self, ahead: usize) -> &Token {
-        self.tokens.get(self.at + ahead).map_or(&Token::End, |(token, _)| token)
-    }
-
-    pub(super) fn span(&self) -> Span {
-        let last = self.tokens.len().saturating_sub(1);
-        self.tokens.get(self.at.min(last)).map_or(Span::default(), |(_, span)| *span)
-    }
-
-    pub(super) fn next(&mut self) {
-        self.at += 1;
-    }
-
-    /// Goes on if the next token is this sign.
-    pub(super) fn take(&mut self, sign: &str) -> bool {
-        let found = matches!(self.peek(), Token::Sign(have) if *have == sign);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub(super) fn is_word(&self, wanted: &str) -> bool {
-        matches!(self.peek(), Token::Word(word) if word.eq_ignore_ascii_case(wanted))
-    }
-
-    pub(super) fn take_word(&mut self, wanted: &str) -> bool {
-        let found = self.is_word(wanted);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub(super) fn expect(&mut self, sign: &str) -> Result<(), ParseError> {
-        if self.take(sign) { Ok(()) } else { Err(self.unexpected(&format!("{sign:?}"))) }
-    }
-
-    pub(super) fn unexpected(&self, wanted: &str) -> ParseError {
-        let message = format!("unexpected {}, expected {wanted}", self.peek().show());
-        ParseError::new(self.span(), message)
     }
 }
 

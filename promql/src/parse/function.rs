@@ -23,7 +23,12 @@ const fn function(
     optional: i8,
     returns: Type,
 ) -> Function {
-    Function { name, args, optional, returns }
+    Function {
+        name,
+        args,
+        optional,
+        returns,
+    }
 }
 
 /// All functions, sorted by name.
@@ -138,6 +143,10 @@ mod tests {
     #[test]
     fn the_table_is_sorted() {
         assert!(FUNCTIONS.is_sorted_by(|a, b| a.name < b.name));
-        assert!(FUNCTIONS.iter().all(|function| find(function.name) == Some(function)));
+        assert!(
+            FUNCTIONS
+                .iter()
+                .all(|function| find(function.name) == Some(function))
+        );
     }
 }

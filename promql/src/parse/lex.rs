@@ -47,7 +47,11 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Span)>, ParseError> {
         let message = format!("expression is longer than {MAX_TEXT} bytes");
         return Err(ParseError::new(Span { line: 1, column: 1 }, message));
     }
-    let mut lexer = Lexer { rest: text, span: Span { line: 1, column: 1 }, in_bracket: false };
+    let mut lexer = Lexer {
+        rest: text,
+        span: Span { line: 1, column: 1 },
+        in_bracket: false,
+    };
     let mut list = Vec::new();
     loop {
         lexer.skip_space();
@@ -132,7 +136,11 @@ impl<'a> Lexer<'a> {
                 escaped = true;
             } else if c == quote {
                 let raw = &body[..at];
-                let text = if quote == '`' { Some(raw.to_owned()) } else { unquote(raw) };
+                let text = if quote == '`' {
+                    Some(raw.to_owned())
+                } else {
+                    unquote(raw)
+                };
                 let text = text.ok_or_else(|| self.error("bad escape in string"))?;
                 self.advance(at + 2);
                 return Ok(Token::Text(text));
@@ -203,7 +211,9 @@ pub(super) fn number(text: &str) -> Option<f64> {
         && lower.starts_with('0')
         && lower.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     if octal {
-        return u64::from_str_radix(&lower, 8).ok().map(|value| value as f64);
+        return u64::from_str_radix(&lower, 8)
+            .ok()
+            .map(|value| value as f64);
     }
     let decimal = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | '+' | '-');
     if !lower.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !lower.chars().all(decimal) {
@@ -229,7 +239,9 @@ pub(super) fn duration_seconds(text: &str) -> Option<f64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let letters = &rest[digits..];
-        let end = letters.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(letters.len());
+        let end = letters
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(letters.len());
         let (_, factor) = units.find(|(unit, _)| *unit == &letters[..end])?;
         let count: u64 = rest[..digits].parse().ok()?;
         ms = ms.checked_add(count.checked_mul(*factor)?)?;

@@ -22,7 +22,14 @@ impl Parser {
         let id = self.new_id();
         let offset = Offset::default();
         let (anchored, smoothed, stats_only) = (false, false, false);
-        let selector = Selector { matchers, offset, anchored, smoothed, stats_only, id };
+        let selector = Selector {
+            matchers,
+            offset,
+            anchored,
+            smoothed,
+            stats_only,
+            id,
+        };
         Ok(ExprKind::Vector(Box::new(selector)))
     }
 
@@ -37,7 +44,10 @@ impl Parser {
             };
             self.next();
             let matcher = if quoted && matches!(self.peek(), Token::Sign("," | "}")) {
-                if matchers.iter().any(|have| have.name == NAME && have.op == MatchOp::Equal) {
+                if matchers
+                    .iter()
+                    .any(|have| have.name == NAME && have.op == MatchOp::Equal)
+                {
                     let message = format!("metric name must not be set twice: {name:?}");
                     return Err(ParseError::new(span, message));
                 }
@@ -68,7 +78,9 @@ impl Parser {
         };
         self.next();
         // `name{__name__="other"}` says two names; a list of both is empty.
-        let named = before.first().is_some_and(|have| have.name == NAME && have.op == MatchOp::Equal);
+        let named = before
+            .first()
+            .is_some_and(|have| have.name == NAME && have.op == MatchOp::Equal);
         if name == NAME && op == MatchOp::Equal && named {
             let message = format!("metric name must not be set twice: {value:?}");
             return Err(ParseError::new(span, message));
@@ -86,14 +98,20 @@ impl Parser {
                 let duration = self.offset_duration()?;
                 let offset = offset_of(&mut expr).ok_or_else(|| misplaced("offset", span))?;
                 if offset.offset.is_some() {
-                    return Err(ParseError::new(span, "offset may not be set multiple times"));
+                    return Err(ParseError::new(
+                        span,
+                        "offset may not be set multiple times",
+                    ));
                 }
                 offset.offset = Some(duration);
             } else if self.take("@") {
                 let at = self.at_time()?;
                 let offset = offset_of(&mut expr).ok_or_else(|| misplaced("@", span))?;
                 if offset.at.is_some() {
-                    return Err(ParseError::new(span, "@ <timestamp> may not be set multiple times"));
+                    return Err(ParseError::new(
+                        span,
+                        "@ <timestamp> may not be set multiple times",
+                    ));
                 }
                 offset.at = Some(at);
             } else if self.is_word("anchored") || self.is_word("smoothed") {
@@ -110,11 +128,21 @@ impl Parser {
         let range = self.duration()?;
         let span = expr.span;
         if self.take(":") {
-            let step = if self.peek() == &Token::Sign("]") { None } else { Some(self.duration()?) };
+            let step = if self.peek() == &Token::Sign("]") {
+                None
+            } else {
+                Some(self.duration()?)
+            };
             self.expect("]")?;
             let id = self.new_id();
             let (expr, offset) = (Box::new(expr), Offset::default());
-            let kind = ExprKind::Subquery { expr, range, step, offset, id };
+            let kind = ExprKind::Subquery {
+                expr,
+                range,
+                step,
+                offset,
+                id,
+            };
             return self.node(kind, span);
         }
         if self.peek() != &Token::Sign("]") {
@@ -122,13 +150,22 @@ impl Parser {
         }
         self.next();
         let ExprKind::Vector(selector) = expr.kind else {
-            return Err(ParseError::new(bracket, "ranges only allowed for vector selectors"));
+            return Err(ParseError::new(
+                bracket,
+                "ranges only allowed for vector selectors",
+            ));
         };
         if selector.offset.offset.is_some() {
-            return Err(ParseError::new(bracket, "no offset modifiers allowed before range"));
+            return Err(ParseError::new(
+                bracket,
+                "no offset modifiers allowed before range",
+            ));
         }
         if selector.offset.at.is_some() {
-            return Err(ParseError::new(bracket, "no @ modifiers allowed before range"));
+            return Err(ParseError::new(
+                bracket,
+                "no @ modifiers allowed before range",
+            ));
         }
         self.node(ExprKind::Matrix { selector, range }, span)
     }
@@ -165,7 +202,10 @@ impl Parser {
         let span = self.span();
         let ms = self.signed_number()? * 1000.0;
         if ms.is_nan() || ms.abs() > (1i64 << 60) as f64 {
-            return Err(ParseError::new(span, "timestamp out of bounds for @ modifier"));
+            return Err(ParseError::new(
+                span,
+                "timestamp out of bounds for @ modifier",
+            ));
         }
         Ok(At::Time(ms.round() as i64))
     }
@@ -189,7 +229,9 @@ impl Parser {
 
 fn offset_of(expr: &mut Expr) -> Option<&mut Offset> {
     match &mut expr.kind {
-        ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => Some(&mut selector.offset),
+        ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => {
+            Some(&mut selector.offset)
+        }
         ExprKind::Subquery { offset, .. } => Some(offset),
         _ => None,
     }

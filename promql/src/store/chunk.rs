@@ -67,10 +67,17 @@ impl Chunk {
         }
         if point.start_ms != before.start_ms {
             flags |= START;
-            write(&mut self.bytes, point.start_ms.wrapping_sub(before.start_ms));
+            write(
+                &mut self.bytes,
+                point.start_ms.wrapping_sub(before.start_ms),
+            );
         }
         let stale = is_stale(point.value);
-        flags |= if stale { STALE } else { write_value(&mut self.bytes, before.value, point.value) };
+        flags |= if stale {
+            STALE
+        } else {
+            write_value(&mut self.bytes, before.value, point.value)
+        };
         self.bytes[flags_at] = flags;
         self.count += 1;
         self.state = State {
@@ -82,7 +89,11 @@ impl Chunk {
     }
 
     pub(super) fn iter(&self) -> ChunkIter<'_> {
-        ChunkIter { rest: &self.bytes, state: State::default() }
+        ChunkIter {
+            rest: &self.bytes,
+            state: State::default(),
+            units: (0, 0),
+        }
     }
 }
 
@@ -90,6 +101,9 @@ impl Chunk {
 pub(super) struct ChunkIter<'a> {
     rest: &'a [u8],
     state: State,
+    /// The value counted in units, with the flag that names the unit; 0 if it
+    /// has not been read that way. Saves finding it from the float again.
+    units: (u8, i64),
 }
 
 impl Iterator for ChunkIter<'_> {
@@ -106,14 +120,50 @@ impl Iterator for ChunkIter<'_> {
             self.state.start_ms = self.state.start_ms.wrapping_add(read(&mut self.rest)?);
         }
         if flags & STALE == 0 {
-            self.state.value = read_value(&mut self.rest, *flags, self.state.value)?;
+            self.read_value(*flags)?;
         }
         Some(FloatPoint {
             at_ms: self.state.at_ms,
             start_ms: self.state.start_ms,
-            value: if flags & STALE == 0 { self.state.value } else { STALE_NAN },
+            value: if flags & STALE == 0 {
+                self.state.value
+            } else {
+                STALE_NAN
+            },
         })
     }
+}
+
+impl ChunkIter<'_> {
+    fn read_value(&mut self, flags: u8) -> Option<()> {
+        let kind = flags & (WHOLE | THOUSANDTHS);
+        if kind != 0 {
+            let unit = if kind == WHOLE { 1.0 } else { 1000.0 };
+            let before = match self.units {
+                (known, units) if known == kind => units,
+                _ => whole(self.state.value, unit)?,
+            };
+            let units = before.checked_add(read(&mut self.rest)?)?;
+            self.units = (kind, units);
+            self.state.value = units as f64 / unit;
+        } else if flags & XOR != 0 {
+            self.units = (0, 0);
+            let bits = read_xor(&mut self.rest)?;
+            self.state.value = f64::from_bits(self.state.value.to_bits() ^ bits);
+        }
+        Some(())
+    }
+}
+
+fn read_xor(rest: &mut &[u8]) -> Option<u64> {
+    let (shape, after) = rest.split_first()?;
+    let (lead, trail) = (usize::from(shape >> 4), usize::from(shape & 15));
+    let size = 8usize.checked_sub(lead + trail)?;
+    let mut all = [0; 8];
+    all.get_mut(lead..lead + size)?
+        .copy_from_slice(after.get(..size)?);
+    *rest = after.get(size..)?;
+    Some(u64::from_be_bytes(all))
 }
 
 fn write_value(bytes: &mut Vec<u8>, before: f64, value: f64) -> u8 {
@@ -134,24 +184,6 @@ fn write_value(bytes: &mut Vec<u8>, before: f64, value: f64) -> u8 {
     let all = xor.to_be_bytes();
     bytes.extend_from_slice(&all[lead as usize..8 - trail as usize]);
     XOR
-}
-
-fn read_value(rest: &mut &[u8], flags: u8, before: f64) -> Option<f64> {
-    if flags & (WHOLE | THOUSANDTHS) != 0 {
-        let unit = if flags & WHOLE != 0 { 1.0 } else { 1000.0 };
-        let sum = whole(before, unit)?.checked_add(read(rest)?)?;
-        return Some(sum as f64 / unit);
-    }
-    if flags & XOR == 0 {
-        return Some(before);
-    }
-    let (shape, after) = rest.split_first()?;
-    let (lead, trail) = (usize::from(shape >> 4), usize::from(shape & 15));
-    let size = 8usize.checked_sub(lead + trail)?;
-    let mut all = [0; 8];
-    all.get_mut(lead..lead + size)?.copy_from_slice(after.get(..size)?);
-    *rest = after.get(size..)?;
-    Some(f64::from_bits(before.to_bits() ^ u64::from_be_bytes(all)))
 }
 
 /// The value in whole units, if that loses nothing (not even a zero's sign).
@@ -219,7 +251,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let iter = ChunkIter { rest: &bytes, state: State::default() };
+            let iter = ChunkIter { rest: &bytes, state: State::default(), units: (0, 0) };
             prop_assert!(iter.count() <= bytes.len());
         }
     }
@@ -228,7 +260,11 @@ mod tests {
     fn a_steady_counter_takes_two_bytes_a_sample() {
         let mut chunk = Chunk::default();
         for at in 0..120 {
-            chunk.push(FloatPoint { at_ms: at * 10_000, start_ms: 0, value: (at * 7) as f64 });
+            chunk.push(FloatPoint {
+                at_ms: at * 10_000,
+                start_ms: 0,
+                value: (at * 7) as f64,
+            });
         }
         assert!(chunk.bytes.len() <= 250, "{}", chunk.bytes.len());
     }

@@ -32,7 +32,10 @@ pub struct Unbounded {
 /// range, offset, delay or subquery needs the last value only. Fails for `@`
 /// with a fixed time and for durations that depend on the query's range.
 pub fn needs(expr: &Expr, lookback_ms: i64, delay_ms: i64) -> Result<Vec<Need>, Unbounded> {
-    let mut walk = Walk { lookback_ms, found: Vec::new() };
+    let mut walk = Walk {
+        lookback_ms,
+        found: Vec::new(),
+    };
     walk.visit(expr, delay_ms.max(0))?;
     Ok(walk.found)
 }
@@ -48,25 +51,44 @@ impl Walk {
         match &expr.kind {
             ExprKind::Vector(selector) => {
                 let back_ms = back_ms.saturating_add(offset_ms(&selector.offset, expr.span)?);
-                let smoothed = if selector.smoothed { self.lookback_ms } else { 0 };
-                let window = if back_ms + smoothed > 0 { self.lookback_ms } else { 0 };
+                let smoothed = if selector.smoothed {
+                    self.lookback_ms
+                } else {
+                    0
+                };
+                let window = if back_ms + smoothed > 0 {
+                    self.lookback_ms
+                } else {
+                    0
+                };
                 self.add(selector, back_ms.saturating_add(window), expr.span)
             }
             ExprKind::Matrix { selector, range } => {
-                let extra = if selector.anchored || selector.smoothed { self.lookback_ms } else { 0 };
+                let extra = if selector.anchored || selector.smoothed {
+                    self.lookback_ms
+                } else {
+                    0
+                };
                 let back_ms = back_ms.saturating_add(offset_ms(&selector.offset, expr.span)?);
                 let range = fixed(range.constant_ms(), expr.span)?;
                 let window = back_ms.saturating_add(range).saturating_add(extra);
                 self.add(selector, window, expr.span)
             }
-            ExprKind::Subquery { expr: inner, range, offset, .. } => {
+            ExprKind::Subquery {
+                expr: inner,
+                range,
+                offset,
+                ..
+            } => {
                 let span = expr.span;
                 reject_fixed(offset, span)?;
                 let range = fixed(range.constant_ms(), span)?;
                 let back_ms = back_ms.saturating_add(offset_ms(offset, span)?);
                 self.visit(inner, back_ms.saturating_add(range))
             }
-            _ => expr.children().try_for_each(|child| self.visit(child, back_ms)),
+            _ => expr
+                .children()
+                .try_for_each(|child| self.visit(child, back_ms)),
         }
     }
 
@@ -76,7 +98,10 @@ impl Walk {
         let matchers = selector.matchers.clone();
         match self.found.iter_mut().find(|need| need.matchers == matchers) {
             Some(need) => need.window_ms = need.window_ms.max(window_ms),
-            None => self.found.push(Need { matchers, window_ms }),
+            None => self.found.push(Need {
+                matchers,
+                window_ms,
+            }),
         }
         Ok(())
     }
@@ -84,7 +109,10 @@ impl Walk {
 
 fn reject_fixed(offset: &Offset, span: Span) -> Result<(), Unbounded> {
     match offset.at {
-        Some(At::Time(_)) => Err(Unbounded { what: "@ with a fixed time", span }),
+        Some(At::Time(_)) => Err(Unbounded {
+            what: "@ with a fixed time",
+            span,
+        }),
         // At the present, the range of the query begins and ends now.
         Some(At::Start | At::End) | None => Ok(()),
     }
@@ -98,5 +126,8 @@ fn offset_ms(offset: &Offset, span: Span) -> Result<i64, Unbounded> {
 }
 
 fn fixed(ms: Option<i64>, span: Span) -> Result<i64, Unbounded> {
-    ms.ok_or(Unbounded { what: "a duration that depends on the query", span })
+    ms.ok_or(Unbounded {
+        what: "a duration that depends on the query",
+        span,
+    })
 }

@@ -14,6 +14,7 @@ pub(super) struct History {
     open: Chunk,
     histograms: VecDeque<HistogramPoint>,
     samples: u64,
+    closed_bytes: usize,
     histogram_bytes: usize,
 }
 
@@ -32,6 +33,7 @@ impl History {
             SampleValue::Float(value) => {
                 if self.open.len() >= CHUNK_SAMPLES {
                     self.open.close();
+                    self.closed_bytes += self.open.heap_bytes();
                     self.closed.push_back(std::mem::take(&mut self.open));
                 }
                 self.open.push(FloatPoint {
@@ -47,6 +49,7 @@ impl History {
     pub(super) fn drop_until(&mut self, until_ms: i64) {
         while let Some(chunk) = self.closed.pop_front_if(|chunk| chunk.end_ms() <= until_ms) {
             self.samples -= u64::from(chunk.len());
+            self.closed_bytes -= chunk.heap_bytes();
         }
         while let Some(old) = self.histograms.pop_front_if(|old| old.at_ms <= until_ms) {
             self.samples -= 1;
@@ -60,10 +63,13 @@ impl History {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let closed: usize = self.closed.iter().map(Chunk::heap_bytes).sum();
         let queues = self.closed.capacity() * size_of::<Chunk>()
             + self.histograms.capacity() * size_of::<HistogramPoint>();
-        size_of::<Self>() + closed + self.open.heap_bytes() + queues + self.histogram_bytes
+        size_of::<Self>()
+            + self.closed_bytes
+            + self.open.heap_bytes()
+            + queues
+            + self.histogram_bytes
     }
 
     pub(super) fn window(&self, after_ms: i64, until_ms: i64, window: &mut Window) {
@@ -72,8 +78,14 @@ impl History {
                 window.floats.push(point);
             }
         });
-        let start = self.histograms.partition_point(|point| point.at_ms <= after_ms);
-        for point in self.histograms.range(start..).take_while(|point| point.at_ms <= until_ms) {
+        let start = self
+            .histograms
+            .partition_point(|point| point.at_ms <= after_ms);
+        for point in self
+            .histograms
+            .range(start..)
+            .take_while(|point| point.at_ms <= until_ms)
+        {
             if !crate::value::is_stale(point.value.sum) {
                 window.histograms.push(point.clone());
             }
@@ -88,13 +100,17 @@ impl History {
             start_ms: point.start_ms,
             value: point.value.into(),
         });
-        let end = self.histograms.partition_point(|point| point.at_ms <= until_ms);
+        let end = self
+            .histograms
+            .partition_point(|point| point.at_ms <= until_ms);
         let histogram = end.checked_sub(1).and_then(|at| self.histograms.get(at));
-        let histogram = histogram.filter(|point| point.at_ms > after_ms).map(|point| Point {
-            at_ms: point.at_ms,
-            start_ms: point.start_ms,
-            value: SampleValue::Histogram(point.value.clone()),
-        });
+        let histogram = histogram
+            .filter(|point| point.at_ms > after_ms)
+            .map(|point| Point {
+                at_ms: point.at_ms,
+                start_ms: point.start_ms,
+                value: SampleValue::Histogram(point.value.clone()),
+            });
         match (float, histogram) {
             (Some(a), Some(b)) => Some(if a.at_ms > b.at_ms { a } else { b }),
             (a, b) => a.or(b),

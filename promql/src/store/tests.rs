@@ -7,15 +7,25 @@ use crate::matcher::MatchOp;
 use crate::parse::parse;
 
 fn point(at_ms: i64, value: f64) -> Point {
-    Point { at_ms, start_ms: 0, value: value.into() }
+    Point {
+        at_ms,
+        start_ms: 0,
+        value: value.into(),
+    }
 }
 
 fn series(name: &str, instance: usize) -> Labels {
-    Labels::new([("__name__", name.to_owned()), ("instance", instance.to_string())])
+    Labels::new([
+        ("__name__", name.to_owned()),
+        ("instance", instance.to_string()),
+    ])
 }
 
 fn keep(name: &str, window_ms: i64) -> Need {
-    Need { matchers: vec![Matcher::equal("__name__", name)], window_ms }
+    Need {
+        matchers: vec![Matcher::equal("__name__", name)],
+        window_ms,
+    }
 }
 
 #[test]
@@ -23,8 +33,12 @@ fn only_what_is_needed_keeps_a_past() {
     let mut store = Store::new(StoreLimits::default());
     store.set_needs(vec![keep("kept", 60_000)]);
     for at in 1..=100 {
-        store.append(&series("kept", 1), point(at * 10_000, at as f64)).unwrap();
-        store.append(&series("last", 1), point(at * 10_000, at as f64)).unwrap();
+        store
+            .append(&series("kept", 1), point(at * 10_000, at as f64))
+            .unwrap();
+        store
+            .append(&series("last", 1), point(at * 10_000, at as f64))
+            .unwrap();
     }
     let mut window = Window::default();
     store.window(SeriesId(0), 940_000, 1_000_000, &mut window);
@@ -38,35 +52,72 @@ fn only_what_is_needed_keeps_a_past() {
 
 #[test]
 fn limits_refuse_and_count() {
-    let limits = StoreLimits { series: 2, samples: 5, ..StoreLimits::default() };
+    let limits = StoreLimits {
+        series: 2,
+        samples: 5,
+        ..StoreLimits::default()
+    };
     let mut store = Store::new(limits);
     store.set_needs(vec![keep("m", i64::MAX)]);
     store.append(&series("m", 1), point(1, 1.0)).unwrap();
     store.append(&series("m", 2), point(1, 1.0)).unwrap();
-    assert_eq!(store.append(&series("m", 3), point(1, 1.0)), Err(Refused::Series(2)));
-    assert_eq!(store.append(&series("m", 1), point(1, 1.0)), Err(Refused::OutOfOrder));
+    assert_eq!(
+        store.append(&series("m", 3), point(1, 1.0)),
+        Err(Refused::Series(2))
+    );
+    assert_eq!(
+        store.append(&series("m", 1), point(1, 1.0)),
+        Err(Refused::OutOfOrder)
+    );
     for at in 2..=4 {
         store.append(&series("m", 1), point(at, 1.0)).unwrap();
     }
-    assert_eq!(store.append(&series("m", 1), point(5, 1.0)), Err(Refused::Samples(5)));
-    assert_eq!((store.stats().refused_full, store.stats().refused_bad), (2, 1));
+    assert_eq!(
+        store.append(&series("m", 1), point(5, 1.0)),
+        Err(Refused::Samples(5))
+    );
+    assert_eq!(
+        (store.stats().refused_full, store.stats().refused_bad),
+        (2, 1)
+    );
 }
 
 #[test]
 fn idle_series_go_and_their_slots_are_used_again() {
-    let mut store = Store::new(StoreLimits { idle_ms: 1000, ..StoreLimits::default() });
+    let mut store = Store::new(StoreLimits {
+        idle_ms: 1000,
+        ..StoreLimits::default()
+    });
     for instance in 0..10 {
-        store.append(&series("m", instance), point(instance as i64 * 1000, 1.0)).unwrap();
+        store
+            .append(&series("m", instance), point(instance as i64 * 1000, 1.0))
+            .unwrap();
     }
     assert_eq!(store.expire(6000), 5);
     let mut found = Vec::new();
-    store.select(&[Matcher::equal("__name__", "m")], 100, &mut found).unwrap();
+    store
+        .select(&[Matcher::equal("__name__", "m")], 100, &mut found)
+        .unwrap();
     assert_eq!(found.len(), 5);
     let id = store.append(&series("new", 1), point(1, 1.0)).unwrap();
     assert!(id.0 < 10);
     store.expire(i64::MAX);
     assert!(store.is_empty());
     assert_eq!(store.stats().samples, 0);
+}
+
+#[test]
+fn a_name_from_before_never_reaches_another_series() {
+    let mut store = Store::new(StoreLimits::default());
+    let (old, new) = (series("old", 1), series("new", 1));
+    let id = store.append(&old, point(1, 1.0)).unwrap();
+    assert_eq!(store.append_again(id, &old, point(2, 2.0)), Ok(id));
+    store.expire(i64::MAX);
+    assert_eq!(store.append(&new, point(3, 3.0)), Ok(id));
+    let again = store.append_again(id, &old, point(4, 4.0)).unwrap();
+    assert_ne!(again, id);
+    assert_eq!(store.labels(again), &old);
+    assert_eq!(store.last(id, 0, 10).unwrap().at_ms, 3);
 }
 
 #[test]
@@ -103,7 +154,8 @@ fn five_thousand_series_for_ten_minutes_stay_below_ten_megabytes() {
 fn needs_sum_up_ranges_offsets_and_subqueries() {
     let of = |text: &str| {
         let expr = parse(text).unwrap();
-        needs(&expr, 300_000, 0).map(|list| list.iter().map(|need| need.window_ms).collect::<Vec<_>>())
+        needs(&expr, 300_000, 0)
+            .map(|list| list.iter().map(|need| need.window_ms).collect::<Vec<_>>())
     };
     assert_eq!(of("a"), Ok(vec![0]));
     assert_eq!(of("a offset 1m"), Ok(vec![360_000]));

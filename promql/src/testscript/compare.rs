@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::notation::{self, Item};
 use super::script::{Expected, Pattern};
 use crate::annotation::{Annotations, Severity};
-use crate::histogram::Histogram;
+use crate::histogram::{Buckets, Histogram};
 use crate::labels::Labels;
 use crate::parse::parse_labels;
 use crate::value::{Point, Sample, SampleValue, Series, Value, is_stale};
@@ -50,25 +50,36 @@ pub(super) fn instant(value: &Value, expected: &Expected) -> Result<(), String> 
 fn same_vector(vector: &[Sample], expected: &Expected) -> Result<(), String> {
     let wanted = wanted(expected)?;
     for (at, sample) in vector.iter().enumerate() {
-        let found = wanted.iter().position(|wanted| wanted.labels == sample.labels);
+        let found = wanted
+            .iter()
+            .position(|wanted| wanted.labels == sample.labels);
         let Some(place) = found else {
-            return Err(format!("unexpected {} with value {:?}", sample.labels, sample.value));
+            return Err(format!(
+                "unexpected {} with value {:?}",
+                sample.labels, sample.value
+            ));
         };
         if expected.ordered && place != at {
-            return Err(format!("{} is at place {at}, expected at {place}", sample.labels));
+            return Err(format!(
+                "{} is at place {at}, expected at {place}",
+                sample.labels
+            ));
         }
         let item = wanted[place].values.first().cloned().flatten();
         let item = item.ok_or_else(|| format!("no value expected for {}", sample.labels))?;
-        same_value(&item, &sample.value).map_err(|reason| format!("{}: {reason}", sample.labels))?;
+        same_value(&item, &sample.value)
+            .map_err(|reason| format!("{}: {reason}", sample.labels))?;
     }
-    let missing = wanted.iter().find(|wanted| {
-        !vector.iter().any(|sample| sample.labels == wanted.labels)
-    });
+    let missing = wanted
+        .iter()
+        .find(|wanted| !vector.iter().any(|sample| sample.labels == wanted.labels));
     match missing {
         Some(missing) => Err(format!("expected {} not found", missing.labels)),
-        None if vector.len() != wanted.len() => {
-            Err(format!("expected {} elements, got {}", wanted.len(), vector.len()))
-        }
+        None if vector.len() != wanted.len() => Err(format!(
+            "expected {} elements, got {}",
+            wanted.len(),
+            vector.len()
+        )),
         None => Ok(()),
     }
 }
@@ -98,10 +109,13 @@ pub(super) fn range(
             times(&mut points.iter().map(|point| point.at_ms)),
         );
         if wanted_at != have_at {
-            return Err(format!("{labels}: expected values at {wanted_at:?}, got {points:?}"));
+            return Err(format!(
+                "{labels}: expected values at {wanted_at:?}, got {points:?}"
+            ));
         }
         for ((at, item), point) in wanted.iter().zip(points) {
-            same_value(item, &point.value).map_err(|reason| format!("{labels} at {at}: {reason}"))?;
+            same_value(item, &point.value)
+                .map_err(|reason| format!("{labels} at {at}: {reason}"))?;
         }
     }
     match have.first_key_value() {
@@ -111,7 +125,11 @@ pub(super) fn range(
 }
 
 fn wanted(expected: &Expected) -> Result<Vec<Wanted>, String> {
-    expected.lines.iter().map(|line| wanted_series(line)).collect()
+    expected
+        .lines
+        .iter()
+        .map(|line| wanted_series(line))
+        .collect()
 }
 
 fn wanted_series(line: &str) -> Result<Wanted, String> {
@@ -144,7 +162,9 @@ pub(super) fn labels_end(line: &str) -> usize {
                 }
             }
             None if c.is_whitespace() && depth == 0 => {
-                if line[at..].trim_start().starts_with('{') && !line[at..].trim_start().starts_with("{{") {
+                if line[at..].trim_start().starts_with('{')
+                    && !line[at..].trim_start().starts_with("{{")
+                {
                     continue;
                 }
                 return at;
@@ -180,14 +200,25 @@ fn same_value(wanted: &Item, have: &SampleValue) -> Result<(), String> {
         }
         _ => false,
     };
-    if same { Ok(()) } else { Err(format!("expected {}, got {}", show(&wanted.value), show(have))) }
+    if same {
+        Ok(())
+    } else {
+        Err(format!(
+            "expected {}, got {}",
+            show(&wanted.value),
+            show(have)
+        ))
+    }
 }
 
 fn show(value: &SampleValue) -> String {
     match value {
         SampleValue::Float(value) => value.to_string(),
         SampleValue::Histogram(histogram) => {
-            format!("{histogram} schema {} hint {:?} {:?}", histogram.schema, histogram.hint, histogram.custom)
+            format!(
+                "{histogram} schema {} hint {:?} {:?}",
+                histogram.schema, histogram.hint, histogram.custom
+            )
         }
     }
 }
@@ -196,8 +227,11 @@ fn same_histogram(wanted: &Histogram, have: &Histogram) -> bool {
     let (mut wanted, mut have) = (wanted.clone(), have.clone());
     wanted.compact();
     have.compact();
-    let sides = [(&wanted.positive, &have.positive), (&wanted.negative, &have.negative)];
-    let same_side = |(a, b): (&Vec<(i32, f64)>, &Vec<(i32, f64)>)| {
+    let sides = [
+        (&wanted.positive, &have.positive),
+        (&wanted.negative, &have.negative),
+    ];
+    let same_side = |(a, b): (&Buckets, &Buckets)| {
         let same = |((i, a), (j, b)): (&(i32, f64), &(i32, f64))| i == j && same_number(*a, *b);
         a.len() == b.len() && a.iter().zip(b).all(same)
     };
@@ -221,16 +255,25 @@ pub(super) fn annotations(have: &Annotations, expected: &Expected) -> Result<(),
         if expected.none_of.contains(&severity) && !texts.is_empty() {
             return Err(format!("unexpected {texts:?}"));
         }
-        let patterns: Vec<&Pattern> =
-            expected.some_of.iter().filter(|(s, _)| *s == severity).map(|(_, p)| p).collect();
+        let patterns: Vec<&Pattern> = expected
+            .some_of
+            .iter()
+            .filter(|(s, _)| *s == severity)
+            .map(|(_, p)| p)
+            .collect();
         if patterns.is_empty() {
             continue;
         }
-        let unmatched = patterns.iter().find(|p| !texts.iter().any(|text| matches(p, text)));
+        let unmatched = patterns
+            .iter()
+            .find(|p| !texts.iter().any(|text| matches(p, text)));
         if let Some(pattern) = unmatched {
             return Err(format!("expected {severity:?} {pattern:?}, got {texts:?}"));
         }
-        if let Some(text) = texts.iter().find(|text| !patterns.iter().any(|p| matches(p, text))) {
+        if let Some(text) = texts
+            .iter()
+            .find(|text| !patterns.iter().any(|p| matches(p, text)))
+        {
             return Err(format!("unexpected {severity:?}: {text}"));
         }
     }

@@ -37,8 +37,10 @@ pub(super) fn convert(series: &[(Labels, Vec<Point>)]) -> Vec<(Labels, Vec<(i64,
         }
     }
     let native = |(labels, times): (Labels, BTreeMap<i64, Parts>)| {
-        let points: Vec<_> =
-            times.into_iter().filter_map(|(at, parts)| Some((at, build(parts)?))).collect();
+        let points: Vec<_> = times
+            .into_iter()
+            .filter_map(|(at, parts)| Some((at, build(parts)?)))
+            .collect();
         (!points.is_empty()).then_some((labels, points))
     };
     found.into_iter().filter_map(native).collect()

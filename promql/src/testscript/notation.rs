@@ -24,7 +24,10 @@ pub(super) fn values(text: &str) -> Result<Vec<Option<Item>>, String> {
             found.extend(std::iter::repeat_n(None, count));
         } else if token == "stale" {
             let value = SampleValue::Float(STALE_NAN);
-            found.push(Some(Item { value, hinted: false }));
+            found.push(Some(Item {
+                value,
+                hinted: false,
+            }));
         } else if token.starts_with("{{") {
             histograms(&token, &mut found)?;
         } else {
@@ -47,7 +50,10 @@ pub(super) fn durations(text: &str) -> Result<Vec<Option<i64>>, String> {
             Some((body, _)) => (body, repeat(&token[body.len()..])?),
             None => (token, 0),
         };
-        let sign_at = body.get(1..).and_then(|rest| rest.find(['+', '-'])).map(|at| at + 1);
+        let sign_at = body
+            .get(1..)
+            .and_then(|rest| rest.find(['+', '-']))
+            .map(|at| at + 1);
         let (first, step) = body.split_at(sign_at.unwrap_or(body.len()));
         let parse = |text: &str| {
             let text = text.trim_start_matches('+');
@@ -89,17 +95,28 @@ fn split(text: &str) -> Result<Vec<String>, String> {
 
 /// `x12`
 fn repeat(text: &str) -> Result<usize, String> {
-    let count = text.strip_prefix('x').and_then(|digits| digits.parse().ok());
-    count.filter(|count| *count <= MAX_REPEAT).ok_or_else(|| format!("bad repetition {text:?}"))
+    let count = text
+        .strip_prefix('x')
+        .and_then(|digits| digits.parse().ok());
+    count
+        .filter(|count| *count <= MAX_REPEAT)
+        .ok_or_else(|| format!("bad repetition {text:?}"))
 }
 
 fn floats(token: &str, found: &mut Vec<Option<Item>>) -> Result<(), String> {
     let (first, rest) = number(token)?;
-    let (step, rest) = if rest.starts_with(['+', '-']) { number(rest)? } else { (0.0, rest) };
+    let (step, rest) = if rest.starts_with(['+', '-']) {
+        number(rest)?
+    } else {
+        (0.0, rest)
+    };
     let times = if rest.is_empty() { 0 } else { repeat(rest)? };
     let mut value = first;
     for _ in 0..=times {
-        found.push(Some(Item { value: value.into(), hinted: false }));
+        found.push(Some(Item {
+            value: value.into(),
+            hinted: false,
+        }));
         value += step;
     }
     Ok(())
@@ -110,7 +127,9 @@ pub(super) fn number(text: &str) -> Result<(f64, &str), String> {
     let unsigned = text.trim_start_matches(['+', '-']);
     let sign = text.len() - unsigned.len();
     let lower = unsigned.to_ascii_lowercase();
-    let word = ["infinity", "inf", "nan"].into_iter().find(|word| lower.starts_with(word));
+    let word = ["infinity", "inf", "nan"]
+        .into_iter()
+        .find(|word| lower.starts_with(word));
     let size = match word {
         Some(word) => word.len(),
         None => digits(unsigned),
@@ -147,24 +166,38 @@ fn histograms(token: &str, found: &mut Vec<Option<Item>>) -> Result<(), String> 
     let times = if rest.is_empty() { 0 } else { repeat(rest)? };
     for at in 0..=times {
         if let Some(step) = step.as_ref().filter(|_| at > 0) {
-            let result = if sign == Some('-') { value.subtract(step) } else { value.add(step) };
+            let result = if sign == Some('-') {
+                value.subtract(step)
+            } else {
+                value.add(step)
+            };
             result.map_err(|_| "histograms of different schemas".to_owned())?;
         }
-        found.push(Some(Item { value: value.clone().into(), hinted }));
+        found.push(Some(Item {
+            value: value.clone().into(),
+            hinted,
+        }));
     }
     Ok(())
 }
 
 /// `{{field:value …}}` and the rest; true if a reset hint was given.
 fn one_histogram(text: &str) -> Result<((Histogram, bool), &str), String> {
-    let body = text.strip_prefix("{{").ok_or_else(|| format!("expected a histogram: {text:?}"))?;
+    let body = text
+        .strip_prefix("{{")
+        .ok_or_else(|| format!("expected a histogram: {text:?}"))?;
     let (body, rest) = body.split_once("}}").ok_or("histogram is not closed")?;
     let mut histogram = Histogram::default();
     let mut hinted = false;
     let (mut offset, mut n_offset) = (0, 0);
     let (mut buckets, mut n_buckets) = (Vec::new(), Vec::new());
     for (name, value) in fields(body)? {
-        let one = || value.trim().parse::<f64>().map_err(|_| format!("bad number {value:?}"));
+        let one = || {
+            value
+                .trim()
+                .parse::<f64>()
+                .map_err(|_| format!("bad number {value:?}"))
+        };
         match name {
             "schema" => histogram.schema = one()? as i32,
             "sum" => histogram.sum = one()?,
@@ -203,7 +236,9 @@ fn fields(body: &str) -> Result<Vec<(&str, &str)>, String> {
     let mut found = Vec::new();
     let mut rest = body.trim();
     while !rest.is_empty() {
-        let (name, after) = rest.split_once(':').ok_or_else(|| format!("bad field {rest:?}"))?;
+        let (name, after) = rest
+            .split_once(':')
+            .ok_or_else(|| format!("bad field {rest:?}"))?;
         let (value, next) = match after.strip_prefix('[') {
             Some(list) => list.split_once(']').ok_or("list is not closed")?,
             None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
@@ -225,28 +260,52 @@ mod tests {
 
     fn numbers(text: &str) -> Vec<Option<f64>> {
         let all = values(text).unwrap();
-        all.iter().map(|item| item.as_ref().and_then(|item| item.value.float())).collect()
+        all.iter()
+            .map(|item| item.as_ref().and_then(|item| item.value.float()))
+            .collect()
     }
 
     #[test]
     fn sequences_expand() {
-        assert_eq!(numbers("1+2x2 _ 7"), [Some(1.0), Some(3.0), Some(5.0), None, Some(7.0)]);
-        assert_eq!(numbers("0x2 _x2 1e-1-0.1x1"), [
-            Some(0.0), Some(0.0), Some(0.0), None, None, Some(0.1), Some(0.0)
-        ]);
-        assert_eq!(numbers("Inf -Inf"), [Some(f64::INFINITY), Some(f64::NEG_INFINITY)]);
-        assert_eq!(durations("-30s-1mx1 _ 0").unwrap(), [Some(-30_000), Some(-90_000), None, Some(0)]);
+        assert_eq!(
+            numbers("1+2x2 _ 7"),
+            [Some(1.0), Some(3.0), Some(5.0), None, Some(7.0)]
+        );
+        assert_eq!(
+            numbers("0x2 _x2 1e-1-0.1x1"),
+            [
+                Some(0.0),
+                Some(0.0),
+                Some(0.0),
+                None,
+                None,
+                Some(0.1),
+                Some(0.0)
+            ]
+        );
+        assert_eq!(
+            numbers("Inf -Inf"),
+            [Some(f64::INFINITY), Some(f64::NEG_INFINITY)]
+        );
+        assert_eq!(
+            durations("-30s-1mx1 _ 0").unwrap(),
+            [Some(-30_000), Some(-90_000), None, Some(0)]
+        );
     }
 
     #[test]
     fn histograms_grow_by_their_step() {
-        let all = values("{{count:1 buckets:[1 2]}}+{{count:2 offset:1 buckets:[3]}}x1 {{}}").unwrap();
+        let all =
+            values("{{count:1 buckets:[1 2]}}+{{count:2 offset:1 buckets:[3]}}x1 {{}}").unwrap();
         let counts: Vec<_> = all
             .iter()
             .flatten()
             .map(|item| item.value.histogram().unwrap().positive.clone())
             .collect();
-        assert_eq!(counts, [vec![(0, 1.0), (1, 2.0)], vec![(0, 1.0), (1, 5.0)], vec![]]);
+        assert_eq!(
+            counts,
+            [vec![(0, 1.0), (1, 2.0)], vec![(0, 1.0), (1, 5.0)], vec![]]
+        );
         assert!(values("{{nope:1}}").is_err() && values("1x").is_err() && values("{{").is_err());
     }
 }

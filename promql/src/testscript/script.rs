@@ -31,7 +31,11 @@ pub(super) struct Load {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum When {
     Instant(i64),
-    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+    Range {
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    },
 }
 
 /// A text to be compared with errors or remarks.
@@ -83,8 +87,11 @@ pub(super) fn commands(text: &str) -> Vec<Command> {
         if line.is_empty() {
             continue;
         }
-        let block: Vec<&str> =
-            lines[at..].iter().take_while(|line| !line.is_empty()).copied().collect();
+        let block: Vec<&str> = lines[at..]
+            .iter()
+            .take_while(|line| !line.is_empty())
+            .copied()
+            .collect();
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         found.push(match command {
             "clear" => Command::Clear,
@@ -96,7 +103,10 @@ pub(super) fn commands(text: &str) -> Vec<Command> {
                 at += block.len();
                 eval(number, command, rest, &block)
             }
-            _ => Command::Unknown { line: number, text: (*line).to_owned() },
+            _ => Command::Unknown {
+                line: number,
+                text: (*line).to_owned(),
+            },
         });
     }
     found
@@ -106,9 +116,17 @@ fn load(line: usize, rest: &str, nhcb: bool, block: &[&str]) -> Command {
     match parse_duration(rest.trim()) {
         Some(step_ms @ 1..) => {
             let series = block.iter().map(|line| (*line).to_owned()).collect();
-            Command::Load(Load { line, step_ms, nhcb, series })
+            Command::Load(Load {
+                line,
+                step_ms,
+                nhcb,
+                series,
+            })
         }
-        _ => Command::Unknown { line, text: format!("load {rest}") },
+        _ => Command::Unknown {
+            line,
+            text: format!("load {rest}"),
+        },
     }
 }
 
@@ -169,7 +187,14 @@ fn when(text: &str) -> Option<(When, &str)> {
     }
     let rest = text.strip_prefix("range ")?.trim();
     let ((start_ms, end_ms, step_ms), expr) = bounds(rest)?;
-    Some((When::Range { start_ms, end_ms, step_ms }, expr))
+    Some((
+        When::Range {
+            start_ms,
+            end_ms,
+            step_ms,
+        },
+        expr,
+    ))
 }
 
 /// `from A to B step S rest`
@@ -196,7 +221,9 @@ fn expectation(expected: &mut Expected, text: &str) -> Result<(), String> {
         if let Some(text) = rest.strip_prefix("msg:") {
             return Ok(Pattern::Exact(text.trim().to_owned()));
         }
-        let regex = rest.strip_prefix("regex:").map(|text| Pattern::Regex(text.trim().to_owned()));
+        let regex = rest
+            .strip_prefix("regex:")
+            .map(|text| Pattern::Regex(text.trim().to_owned()));
         regex.ok_or_else(|| format!("cannot read expectation {text:?}"))
     };
     match word {

@@ -53,19 +53,34 @@ pub(crate) struct Args {
 /// Measures and prints one JSON object.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("making a folder for the truth")?;
-    let folder = args.keep.clone().unwrap_or_else(|| folder.path().to_owned());
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let folder = args
+        .keep
+        .clone()
+        .unwrap_or_else(|| folder.path().to_owned());
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
     let mut agreement = Vec::new();
     if let Some(script) = &args.hls_js {
         let browser = Browser::start(None, script).await?;
         // The first page compiles hls.js and warms Chromium's caches; it is not measured.
-        let warm = Trace { name: "warm-up", seconds: 5.0, steps: &[(0.0, 50e6)] };
+        let warm = Trace {
+            name: "warm-up",
+            seconds: 5.0,
+            steps: &[(0.0, 50e6)],
+        };
         compare(&args, &browser, &warm, &folder).await?;
-        for trace in TRACES.iter().filter(|trace| args.trace.as_ref().is_none_or(|name| name == trace.name)) {
+        for trace in TRACES
+            .iter()
+            .filter(|trace| args.trace.as_ref().is_none_or(|name| name == trace.name))
+        {
             agreement.push(compare(&args, &browser, trace, &folder).await?);
         }
     }
-    let many = if args.players > 0 { many(&args, &folder).await? } else { Value::Null };
+    let many = if args.players > 0 {
+        many(&args, &folder).await?
+    } else {
+        Value::Null
+    };
     println!("{}", json!({ "agreement": agreement, "players": many }));
     Ok(ExitCode::SUCCESS)
 }
@@ -74,24 +89,48 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 fn begin(folder: &Path, name: &str) -> Result<(Shared, PathBuf)> {
     let path = folder.join(format!("{name}.jsonl"));
     let truth = truth::create(&path)?;
-    Ok((Shared { truth, summary: Arc::new(Mutex::new(Summary::default())), stop: CancellationToken::new() }, path))
+    Ok((
+        Shared {
+            truth,
+            summary: Arc::new(Mutex::new(Summary::default())),
+            stop: CancellationToken::new(),
+        },
+        path,
+    ))
 }
 
 /// Both players on links of the same trace at the same time.
 async fn compare(args: &Args, browser: &Browser, trace: &Trace, folder: &Path) -> Result<Value> {
     let (shared, path) = begin(folder, trace.name)?;
     let page = browser.open_page().await?;
-    let links = [Link::start(&args.stream, trace).await?, Link::start(&args.stream, trace).await?];
+    let links = [
+        Link::start(&args.stream, trace).await?,
+        Link::start(&args.stream, trace).await?,
+    ];
     let [model_url, real_url] = [links[0].url(), links[1].url()];
     let (_valve, gate) = watch::channel(true);
     let (model, real) = (Arc::from("model"), Arc::from("chromium"));
-    let model_plan = viewer::Plan { url: model_url.clone(), acts: Vec::new(), leave_at: trace.seconds, settings: Settings::default() };
-    let real_plan = browser::Plan { url: real_url.clone(), acts: Vec::new(), leave_at: trace.seconds, config: json!({}) };
+    let model_plan = viewer::Plan {
+        url: model_url.clone(),
+        acts: Vec::new(),
+        leave_at: trace.seconds,
+        settings: Settings::default(),
+    };
+    let real_plan = browser::Plan {
+        url: real_url.clone(),
+        acts: Vec::new(),
+        leave_at: trace.seconds,
+        config: json!({}),
+    };
     let model_session = shared.open(&model, Role::Player, "crowd", model_url.as_str(), 0.0);
     let real_session = shared.open(&real, Role::Player, "chromium", real_url.as_str(), 0.0);
-    tokio::join!(viewer::watch(model_session, gate, model_plan), browser.watch(page, &real_session, &real_plan));
+    tokio::join!(
+        viewer::watch(model_session, gate, model_plan),
+        browser.watch(page, &real_session, &real_plan)
+    );
     shared.truth.close();
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok(agreement::judge(trace.name, &text))
 }
 
@@ -103,7 +142,12 @@ async fn many(args: &Args, folder: &Path) -> Result<Value> {
     let mut players = tokio::task::JoinSet::new();
     for number in 0..args.players {
         let name: Arc<str> = format!("p-{number:05}").into();
-        let plan = viewer::Plan { url: args.stream.clone(), acts: Vec::new(), leave_at: args.seconds, settings: Settings::default() };
+        let plan = viewer::Plan {
+            url: args.stream.clone(),
+            acts: Vec::new(),
+            leave_at: args.seconds,
+            settings: Settings::default(),
+        };
         let session = shared.open(&name, Role::Player, "crowd", args.stream.as_str(), 0.0);
         players.spawn(viewer::watch(session, gate.clone(), plan));
         // Two seconds for all of them: a crowd that comes, not one that is there.
@@ -114,7 +158,11 @@ async fn many(args: &Args, folder: &Path) -> Result<Value> {
     let totals = shared.truth.close();
     let mut sums = Value::Null;
     shared.sum(|summary| sums = summary.to_json());
-    ensure!(totals.lost == 0, "{} lines of the truth were lost", totals.lost);
+    ensure!(
+        totals.lost == 0,
+        "{} lines of the truth were lost",
+        totals.lost
+    );
     let of = |name: &str| sums["counts"][name].as_f64().unwrap_or_default();
     Ok(json!({
         "players": args.players,
@@ -129,7 +177,12 @@ fn cpu_seconds() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
     // Fields 14 and 15, counted behind the name, which may hold anything but ends with the last ')'.
     let after = text.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
     #[expect(clippy::cast_precision_loss, reason = "ticks a second are few")]
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     Ok(ticks / per_second)

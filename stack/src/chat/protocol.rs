@@ -27,7 +27,7 @@
 //! A `tally` follows `hello` and then changes, at most one per `[chat] tally_ms`.
 //!
 //! Close codes: 1001 server stops, 1002 malformed frame, 1003 binary message, 1007 text that is
-//! not UTF-8, 1008 too many malformed messages, 1009 message above `[chat] message_bytes`,
+//! not UTF-8, 1008 a hundred malformed or rate-limited messages in a row, 1009 message above `[chat] message_bytes`,
 //! 1013 consumer too slow (policy `disconnect`). A closed TCP connection without a code means
 //! that the code could not be delivered.
 //!

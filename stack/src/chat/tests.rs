@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Audit, Personal, Rate, Storage};
-use super::outbox::SlowConsumer;
 use super::{Config, Service};
 
+mod abuse;
 mod history;
 mod redis;
+mod slow;
 
 /// Far above what a loaded machine needs: a test that waits so long fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -307,84 +307,6 @@ fn personal_data_is_masked_or_refused_by_policy() {
 }
 
 #[test]
-fn rates_are_limited_for_a_connection_and_a_room() {
-    let slow = Rate { per_s: 1, burst: 2 };
-    for (config, code) in [
-        (
-            Config {
-                connection_rate: slow,
-                ..memory()
-            },
-            "rate_limited",
-        ),
-        (
-            Config {
-                room_rate: slow,
-                ..memory()
-            },
-            "room_rate_limited",
-        ),
-    ] {
-        let running = Running::start(config);
-        let mut ann = running.client("one", "");
-        for text in ["a", "b", "c"] {
-            ann.text(text);
-        }
-        assert_eq!(ann.refusal(), (code.into(), json!("c")));
-        assert_eq!(
-            running.metric(&format!("chat_refused_total{{reason=\"{code}\"}}")),
-            1
-        );
-    }
-}
-
-#[test]
-fn what_breaks_the_protocol_is_closed_with_its_code_and_counted() {
-    let running = Running::start(memory());
-    for (bytes, code, kind) in [
-        (vec![0x81, 0x01, b'a'], CloseCode::Protocol, "unmasked"),
-        (vec![0x83, 0x80, 0, 0, 0, 0], CloseCode::Protocol, "header"),
-        (vec![0x80, 0x80, 0, 0, 0, 0], CloseCode::Protocol, "order"),
-        (
-            vec![0x82, 0x81, 0, 0, 0, 0, 1],
-            CloseCode::Unsupported,
-            "binary",
-        ),
-        (
-            vec![0x81, 0x81, 0, 0, 0, 0, 0xff],
-            CloseCode::Invalid,
-            "not_utf8",
-        ),
-        (
-            vec![0x81, 0xfe, 0xff, 0xff, 0, 0, 0, 0],
-            CloseCode::Size,
-            "too_large",
-        ),
-    ] {
-        let mut client = running.client("one", "");
-        client.raw(&bytes);
-        assert_eq!(client.closed(), Some(code), "{kind}");
-        running.wait_for(&format!("chat_violations_total{{kind=\"{kind}\"}}"), 1);
-    }
-    running.wait_for("chat_closed_total{reason=\"violation\"}", 6);
-}
-
-#[test]
-fn malformed_messages_are_answered_and_end_a_connection_when_they_do_not_end() {
-    let running = Running::start(memory());
-    let mut client = running.client("one", "");
-    client.socket.send(Message::text("{")).unwrap();
-    assert_eq!(client.refusal().0, "malformed");
-    client.text("still here");
-    assert_eq!(client.texts(1), ["still here"]);
-    for _ in 0..200 {
-        // The server closes midway.
-        let _ = client.socket.send(Message::text("nonsense"));
-    }
-    assert_eq!(client.closed(), Some(CloseCode::Policy));
-}
-
-#[test]
 fn a_close_is_answered_with_a_close() {
     let running = Running::start(memory());
     let mut client = running.client("one", "");
@@ -394,161 +316,9 @@ fn a_close_is_answered_with_a_close() {
 }
 
 #[test]
-fn a_silent_client_is_pinged_and_then_closed() {
-    let running = Running::start(Config {
-        ping_s: 1,
-        silent_s: 3,
-        ..memory()
-    });
-    let mut answering = running.client("one", "");
-    let mut silent = running.client("one", "");
-    // Reads, and so answers pings, until the other one is gone.
-    answering
-        .socket
-        .get_mut()
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while running.metric("chat_closed_total{reason=\"silent\"}") == 0 {
-        assert!(Instant::now() < deadline, "the silent one is kept");
-        let _ = answering.socket.read();
-        let _ = answering.socket.flush();
-    }
-    assert_eq!(running.metric("chat_connections"), 1);
-    assert_eq!(silent.closed(), None);
-}
-
-/// A client with a small receive buffer that stops reading while the room goes on.
-fn stuck(running: &Running, messages: usize) -> Client {
-    let stuck = running.client("one", "user=stuck");
-    let mut ann = running.client("one", "user=ann");
-    let text = "x".repeat(900);
-    for n in 0..messages {
-        ann.say(&json!({ "t": "msg", "text": format!("{n:06}{text}"), "id": n.to_string() }));
-        if n % 50 == 49 {
-            // Everyone else gets everything, in order.
-            ann.texts(50);
-        }
-    }
-    stuck
-}
-
-#[test]
-fn a_stuck_consumer_loses_the_oldest_and_sees_the_gap() {
-    let running = Running::start(Config {
-        queue_frames: 8,
-        queue_bytes: 32 * 1024,
-        send_buffer_bytes: 4096,
-        ..memory()
-    });
-    let mut stuck = stuck(&running, 8000);
-    assert!(running.metric("chat_queued_bytes") <= 64 * 1024);
-    let (mut seen, mut last, mut missed) = (0, 0, 0);
-    while last < 8000 {
-        let frame = stuck.next();
-        let (rev, items) = (
-            frame["rev"].as_u64().unwrap(),
-            frame["items"].as_array().unwrap().len() as u64,
-        );
-        missed += rev - items - last;
-        seen += items;
-        last = rev;
-    }
-    assert_eq!(seen + missed, 8000);
-    assert!(missed > 0);
-    let dropped = running.metric("chat_dropped_items_total{reason=\"slow_consumer\"}");
-    assert_eq!(missed, dropped);
-}
-
-#[test]
-fn a_stuck_consumer_is_disconnected_if_the_policy_says_so() {
-    let config = Config {
-        slow_consumer: SlowConsumer::Disconnect,
-        queue_frames: 8,
-        queue_bytes: 32 * 1024,
-        send_buffer_bytes: 4096,
-        ..memory()
-    };
-    let running = Running::start(config);
-    let mut stuck = stuck(&running, 8000);
-    running.wait_for("chat_closed_total{reason=\"slow_consumer\"}", 1);
-    assert_eq!(stuck.closed(), None);
-    running.wait_for("chat_dropped_items_total{reason=\"closed\"}", 1);
-    assert_eq!(running.metric("chat_queued_bytes"), 0);
-}
-
-#[test]
-fn more_connections_than_allowed_are_answered_503() {
-    let running = Running::start(Config {
-        max_connections: 2,
-        ..memory()
-    });
-    let (one, _two) = (running.client("one", ""), running.client("one", ""));
-    let third = TcpStream::connect(running.address).unwrap();
-    match client(format!("ws://{}/rooms/one/ws", running.address), third) {
-        Err(HandshakeError::Failure(Error::Http(answer))) => assert_eq!(answer.status(), 503),
-        other => panic!("{other:?}"),
-    }
-    drop(one);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let stream = TcpStream::connect(running.address).unwrap();
-        if client(format!("ws://{}/rooms/one/ws", running.address), stream).is_ok() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the place is not free again");
-    }
-    assert!(running.metric("chat_not_accepted_total{reason=\"full\"}") >= 1);
-}
-
-#[test]
-fn what_is_not_a_handshake_is_answered_400() {
-    let running = Running::start(memory());
-    assert_eq!(running.http("GET", "/rooms/one/ws", "").0, 400);
-    assert_eq!(running.http("GET", "/rooms/one/ws?from=x", "").0, 400);
-    assert_eq!(running.http("GET", "/rooms/one/ws?user=a%20b", "").0, 400);
-    assert_eq!(running.http("GET", "/rooms/a%20b", "").0, 404);
-    assert_eq!(running.http("DELETE", "/rooms/one", "").0, 405);
-    assert_eq!(
-        running.http("GET", "/healthz", ""),
-        (200, r#"{"faults":{},"status":"ok"}"#.into())
-    );
-    assert_eq!(
-        running.metric("chat_not_accepted_total{reason=\"handshake\"}"),
-        3
-    );
-}
-
-#[test]
 fn the_end_of_the_service_is_said_to_all() {
     let mut running = Running::start(memory());
     let mut client = running.client("one", "");
     running.stop();
     assert_eq!(client.closed(), Some(CloseCode::Away));
-}
-
-#[test]
-fn a_burst_of_connections_is_taken() {
-    const BURST: usize = 90;
-    let running = Running::start(Config {
-        max_http: 4,
-        ..memory()
-    });
-    let streams: Vec<TcpStream> = (0..BURST)
-        .map(|_| TcpStream::connect(running.address).unwrap())
-        .collect();
-    let mut clients: Vec<_> = streams
-        .into_iter()
-        .map(|stream| {
-            client(format!("ws://{}/rooms/one/ws", running.address), stream)
-                .unwrap()
-                .0
-        })
-        .map(|socket| Client { socket, rev: 0 })
-        .collect();
-    clients.first_mut().unwrap().text("all");
-    for client in &mut clients {
-        assert_eq!(client.texts(1), ["all"]);
-    }
-    assert_eq!(running.metric("chat_accepted_total"), BURST as u64);
 }

@@ -4,8 +4,8 @@
 //! staying or going down and 70 % for going up. The estimate is the lower of a fast and a slow
 //! weighted mean, so it falls quickly and rises slowly.
 
-mod ewma;
 mod estimator;
+mod ewma;
 
 pub(crate) use estimator::Estimator;
 
@@ -46,28 +46,47 @@ pub(crate) fn choose(rungs: &[Rung], estimator: &Estimator, view: &View) -> usiz
     let Some(_) = view.last else {
         return choose_first(rungs, estimator.bps());
     };
-    let sure = (view.buffer_s > 0.0).then(|| best(rungs, estimator, view, 0.0)).flatten();
-    let risk = if view.object_s > 0.0 { view.object_s.min(MAX_STARVATION_S) } else { MAX_STARVATION_S };
-    sure.or_else(|| best(rungs, estimator, view, risk)).unwrap_or(0)
+    let sure = (view.buffer_s > 0.0)
+        .then(|| best(rungs, estimator, view, 0.0))
+        .flatten();
+    let risk = if view.object_s > 0.0 {
+        view.object_s.min(MAX_STARVATION_S)
+    } else {
+        MAX_STARVATION_S
+    };
+    sure.or_else(|| best(rungs, estimator, view, risk))
+        .unwrap_or(0)
 }
 
 /// Before anything was measured: the highest rung that the default estimate carries, else the lowest.
 fn choose_first(rungs: &[Rung], bps: f64) -> usize {
-    rungs.iter().rposition(|rung| rung.peak_bps <= bps).unwrap_or(0)
+    rungs
+        .iter()
+        .rposition(|rung| rung.peak_bps <= bps)
+        .unwrap_or(0)
 }
 
 /// hls.js's `findBestLevel`.
 fn best(rungs: &[Rung], estimator: &Estimator, view: &View, risk_s: f64) -> Option<usize> {
     let from = view.last.unwrap_or(view.current);
     let first_byte_s = estimator.first_byte_s();
-    let object_s = if view.object_s > 0.0 { view.object_s } else { 1.0 };
+    let object_s = if view.object_s > 0.0 {
+        view.object_s
+    } else {
+        1.0
+    };
     (0..rungs.len()).rev().find(|&index| {
-        let share = if index > from { RAISE_SHARE } else { KEEP_SHARE };
+        let share = if index > from {
+            RAISE_SHARE
+        } else {
+            KEEP_SHARE
+        };
         let usable = share * estimator.bps();
         let rung = rungs[index];
         let deep = view.object_s > 0.0 && view.buffer_s >= 2.0 * view.object_s && risk_s == 0.0;
         let bps = if deep { rung.mean_bps } else { rung.peak_bps };
-        let fetch_s = first_byte_s + bps * object_s / usable.max(1.0) + first_byte_s + view.playlist_s;
+        let fetch_s =
+            first_byte_s + bps * object_s / usable.max(1.0) + first_byte_s + view.playlist_s;
         usable >= bps && (view.live || fetch_s < view.buffer_s + risk_s)
     })
 }
@@ -94,18 +113,31 @@ pub(crate) struct Abandon {
 
 /// hls.js's `_abandonRulesCheck`: whether to give up an object because a lower rung would come
 /// sooner and this one later than the buffer lasts.
-pub(crate) fn abandon(rungs: &[Rung], estimator: &Estimator, loading: &Loading, buffer_s: f64, live: bool) -> Option<Abandon> {
+pub(crate) fn abandon(
+    rungs: &[Rung],
+    estimator: &Estimator,
+    loading: &Loading,
+    buffer_s: f64,
+    live: bool,
+) -> Option<Abandon> {
     let first_byte_s = estimator.first_byte_s();
     if loading.rung == 0 || loading.elapsed_s <= first_byte_s.max(loading.duration_s / 2.0) {
         return None;
     }
     let loaded = bits(loading.loaded);
     let expected = loaded.max(loading.duration_s * rungs[loading.rung].mean_bps);
-    let rate = loading.first_byte_s.filter(|_| loading.loaded > 0).map(|first| {
-        let streaming = loading.elapsed_s - first;
-        let streaming = if streaming < 1.0 { loading.elapsed_s.min(loaded / estimator.bps()) } else { streaming };
-        loaded / streaming.max(1e-3)
-    });
+    let rate = loading
+        .first_byte_s
+        .filter(|_| loading.loaded > 0)
+        .map(|first| {
+            let streaming = loading.elapsed_s - first;
+            let streaming = if streaming < 1.0 {
+                loading.elapsed_s.min(loaded / estimator.bps())
+            } else {
+                streaming
+            };
+            loaded / streaming.max(1e-3)
+        });
     let remaining_s = match rate {
         Some(rate) => (expected - loaded) / rate,
         None => expected / estimator.bps() + first_byte_s,
@@ -119,7 +151,10 @@ pub(crate) fn abandon(rungs: &[Rung], estimator: &Estimator, loading: &Loading, 
         first_byte_s + loading.duration_s * rungs[rung].peak_bps / bps + switch_s
     };
     let limit = buffer_s.min(loading.duration_s + first_byte_s);
-    let rung = (1..loading.rung).rev().find(|&rung| time_at(rung) < limit).unwrap_or(0);
+    let rung = (1..loading.rung)
+        .rev()
+        .find(|&rung| time_at(rung) < limit)
+        .unwrap_or(0);
     // hls.js leaves the lowest rung out of its loop: with none above fitting, the delay stays
     // that of the last one tried.
     let delay_s = time_at(rung.max(1).min(loading.rung - 1));
@@ -138,7 +173,12 @@ mod tests {
     use super::*;
 
     fn rungs() -> Vec<Rung> {
-        [400e3, 1_100e3, 2_700e3].map(|peak_bps| Rung { peak_bps, mean_bps: peak_bps * 0.9 }).to_vec()
+        [400e3, 1_100e3, 2_700e3]
+            .map(|peak_bps| Rung {
+                peak_bps,
+                mean_bps: peak_bps * 0.9,
+            })
+            .to_vec()
     }
 
     fn fed(bps: f64) -> Estimator {
@@ -150,12 +190,22 @@ mod tests {
     }
 
     fn view(last: usize, buffer_s: f64) -> View {
-        View { last: Some(last), current: last, buffer_s, object_s: 2.0, live: true, playlist_s: 0.02 }
+        View {
+            last: Some(last),
+            current: last,
+            buffer_s,
+            object_s: 2.0,
+            live: true,
+            playlist_s: 0.02,
+        }
     }
 
     #[test]
     fn the_first_rung_is_what_the_default_estimate_carries() {
-        let view = View { last: None, ..view(0, 0.0) };
+        let view = View {
+            last: None,
+            ..view(0, 0.0)
+        };
         assert_eq!(choose(&rungs(), &Estimator::new(500e3), &view), 0);
         assert_eq!(choose(&rungs(), &Estimator::new(2_700e3), &view), 2);
         assert_eq!(choose(&rungs(), &Estimator::new(10.0), &view), 0);
@@ -171,7 +221,13 @@ mod tests {
 
     #[test]
     fn a_hopeless_object_is_abandoned_for_the_lowest_rung() {
-        let loading = Loading { rung: 2, duration_s: 2.0, elapsed_s: 2.0, first_byte_s: Some(0.1), loaded: 50_000 };
+        let loading = Loading {
+            rung: 2,
+            duration_s: 2.0,
+            elapsed_s: 2.0,
+            first_byte_s: Some(0.1),
+            loaded: 50_000,
+        };
         let abandoned = abandon(&rungs(), &fed(3_000e3), &loading, 1.0, true);
         assert_eq!(abandoned, Some(Abandon { rung: 0 }));
         assert_eq!(abandon(&rungs(), &fed(3_000e3), &loading, 60.0, true), None);

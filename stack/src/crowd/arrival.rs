@@ -37,9 +37,15 @@ pub(crate) fn arrivals(seed: u64, coming: Coming, count: usize) -> Vec<Arrival> 
         .map(|_| {
             let in_rush = coming.rush.filter(|rush| rng.random::<f64>() < rush.share);
             let place: f64 = rng.random();
-            let at_s = in_rush.map_or(place * coming.over_s, |rush| rush.at_s + place * rush.within_s);
+            let at_s = in_rush.map_or(place * coming.over_s, |rush| {
+                rush.at_s + place * rush.within_s
+            });
             let stay_s = exponential(&mut rng, coming.stay_s).max(coming.stay_least_s);
-            Arrival { at_s, stay_s, seed: rng.random() }
+            Arrival {
+                at_s,
+                stay_s,
+                seed: rng.random(),
+            }
         })
         .collect();
     arrivals.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
@@ -90,7 +96,11 @@ pub(crate) struct Talk {
 impl Talk {
     /// From a moment of the run on.
     pub(crate) fn new(seed: u64, talking: &Talking, from_s: f64) -> Self {
-        Self { rng: Pcg64Mcg::seed_from_u64(seed), talking: talking.clone(), at_s: from_s }
+        Self {
+            rng: Pcg64Mcg::seed_from_u64(seed),
+            talking: talking.clone(),
+            at_s: from_s,
+        }
     }
 
     /// The next thing said, and when in the run; none where nothing ever is.
@@ -143,13 +153,27 @@ mod tests {
 
     const COMING: Coming = Coming {
         over_s: 60.0,
-        rush: Some(Rush { share: 0.5, at_s: 10.0, within_s: 1.0 }),
+        rush: Some(Rush {
+            share: 0.5,
+            at_s: 10.0,
+            within_s: 1.0,
+        }),
         stay_s: 100.0,
         stay_least_s: 5.0,
     };
 
     fn talking() -> Talking {
-        Talking { says_per_minute: 60.0, votes: 0.5, gifts: 0.25, burst: Some(Burst { every_s: 10.0, for_s: 1.0, times: 9.0 }), ..Talking::default() }
+        Talking {
+            says_per_minute: 60.0,
+            votes: 0.5,
+            gifts: 0.25,
+            burst: Some(Burst {
+                every_s: 10.0,
+                for_s: 1.0,
+                times: 9.0,
+            }),
+            ..Talking::default()
+        }
     }
 
     proptest! {
@@ -175,25 +199,36 @@ mod tests {
     #[test]
     fn a_rush_brings_its_share_at_once() {
         let crowd = arrivals(1, COMING, 2000);
-        let within = crowd.iter().filter(|arrival| (10.0..11.0).contains(&arrival.at_s)).count();
+        let within = crowd
+            .iter()
+            .filter(|arrival| (10.0..11.0).contains(&arrival.at_s))
+            .count();
         assert!((950..1100).contains(&within), "{within}");
     }
 
     #[test]
     fn talk_keeps_its_rate_and_its_bursts() {
         let mut talk = Talk::new(3, &talking(), 0.0);
-        let said: Vec<_> = std::iter::from_fn(|| talk.next()).take_while(|(at, _)| *at < 1000.0).collect();
+        let said: Vec<_> = std::iter::from_fn(|| talk.next())
+            .take_while(|(at, _)| *at < 1000.0)
+            .collect();
         // One a second for nine of ten seconds, nine in the tenth.
         assert!((1600..2000).contains(&said.len()), "{}", said.len());
         let in_bursts = said.iter().filter(|(at, _)| at % 10.0 < 1.0).count();
         assert!((0.42..0.58).contains(&(in_bursts as f64 / said.len() as f64)));
-        let votes = said.iter().filter(|(_, saying)| matches!(saying, Saying::Vote(_))).count();
+        let votes = said
+            .iter()
+            .filter(|(_, saying)| matches!(saying, Saying::Vote(_)))
+            .count();
         assert!((0.4..0.6).contains(&(votes as f64 / said.len() as f64)));
     }
 
     #[test]
     fn a_silent_user_says_nothing() {
-        let silent = Talking { says_per_minute: 0.0, ..talking() };
+        let silent = Talking {
+            says_per_minute: 0.0,
+            ..talking()
+        };
         assert_eq!(Talk::new(1, &silent, 0.0).next(), None);
     }
 }

@@ -21,7 +21,12 @@ mod page;
 pub(crate) use page::{Page, Plan};
 
 /// Names under which distributions install Chromium.
-const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+const NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome-stable",
+    "google-chrome",
+];
 /// Longest wait until Chromium can be driven.
 const START: Duration = Duration::from_secs(30);
 /// Events of one page that may wait.
@@ -63,13 +68,22 @@ impl Browser {
     /// Starts Chromium. `script` is hls.js itself; `program` is looked for if not given. The error
     /// names what is missing and the way out.
     pub(crate) async fn start(program: Option<&Path>, script: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(script)
-            .with_context(|| format!("cannot read hls.js at {}: `npm pack hls.js` brings it", script.display()))?;
+        let text = std::fs::read_to_string(script).with_context(|| {
+            format!(
+                "cannot read hls.js at {}: `npm pack hls.js` brings it",
+                script.display()
+            )
+        })?;
         let program = match program {
             Some(program) => program.to_owned(),
-            None => find().context("no Chromium found: install Debian's package chromium, or give --chromium PATH")?,
+            None => find().context(
+                "no Chromium found: install Debian's package chromium, or give --chromium PATH",
+            )?,
         };
-        let profile = tempfile::Builder::new().prefix("weir-crowd-").tempdir().context("making a folder for Chromium's profile")?;
+        let profile = tempfile::Builder::new()
+            .prefix("weir-crowd-")
+            .tempdir()
+            .context("making a folder for Chromium's profile")?;
         let child = Command::new(&program)
             .args(FLAGS)
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -83,24 +97,49 @@ impl Browser {
         let port = profile.path().join("DevToolsActivePort");
         let address = tokio::time::timeout(START, wait_for_address(&port))
             .await
-            .with_context(|| format!("{} cannot be driven after {} s", program.display(), START.as_secs()))?;
+            .with_context(|| {
+                format!(
+                    "{} cannot be driven after {} s",
+                    program.display(),
+                    START.as_secs()
+                )
+            })?;
         let cdp = Cdp::connect(&address).await?;
-        Ok(Self { cdp, script: text.into(), _child: child, _profile: profile })
+        Ok(Self {
+            cdp,
+            script: text.into(),
+            _child: child,
+            _profile: profile,
+        })
     }
 
     /// A new page with hls.js in it, ready to play.
     pub(crate) async fn open_page(&self) -> Result<Page> {
-        let context = self.cdp.call(None, "Target.createBrowserContext", json!({})).await?;
+        let context = self
+            .cdp
+            .call(None, "Target.createBrowserContext", json!({}))
+            .await?;
         let context = text_of(&context, "browserContextId")?;
         let target = json!({ "url": "about:blank", "browserContextId": context, "newWindow": true, "width": 640, "height": 360 });
         let target = self.cdp.call(None, "Target.createTarget", target).await?;
         let target = text_of(&target, "targetId")?;
-        let attached = self.cdp.call(None, "Target.attachToTarget", json!({ "targetId": target, "flatten": true })).await?;
+        let attached = self
+            .cdp
+            .call(
+                None,
+                "Target.attachToTarget",
+                json!({ "targetId": target, "flatten": true }),
+            )
+            .await?;
         let id: Target = text_of(&attached, "sessionId")?.into();
         let (events, told) = mpsc::channel(EVENTS);
         self.cdp.listen(&id, events);
-        self.cdp.call(Some(&id), "Runtime.enable", json!({})).await?;
-        self.cdp.call(Some(&id), "Runtime.addBinding", json!({ "name": "tell" })).await?;
+        self.cdp
+            .call(Some(&id), "Runtime.enable", json!({}))
+            .await?;
+        self.cdp
+            .call(Some(&id), "Runtime.addBinding", json!({ "name": "tell" }))
+            .await?;
         self.evaluate(&id, &self.script).await?;
         Ok(Page { context, id, told })
     }
@@ -111,12 +150,26 @@ impl Browser {
             tracing::warn!(session = %session.name, "the browser's player: {error:#}");
         }
         // The context takes its page and connections along.
-        let _gone = self.cdp.call(None, "Target.disposeBrowserContext", json!({ "browserContextId": page.context })).await;
+        let _gone = self
+            .cdp
+            .call(
+                None,
+                "Target.disposeBrowserContext",
+                json!({ "browserContextId": page.context }),
+            )
+            .await;
     }
 
     /// Runs a script in a page; the error carries what it threw.
     async fn evaluate(&self, id: &Target, script: &str) -> Result<()> {
-        let outcome = self.cdp.call(Some(id), "Runtime.evaluate", json!({ "expression": script })).await?;
+        let outcome = self
+            .cdp
+            .call(
+                Some(id),
+                "Runtime.evaluate",
+                json!({ "expression": script }),
+            )
+            .await?;
         if let Some(thrown) = outcome.get("exceptionDetails") {
             bail!("a script in the page threw {thrown}");
         }
@@ -127,7 +180,12 @@ impl Browser {
 /// Where Chromium is, if it is in the path.
 pub(crate) fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).find_map(|folder| NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file()))
+    std::env::split_paths(&path).find_map(|folder| {
+        NAMES
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|file| file.is_file())
+    })
 }
 
 /// Chromium writes port and path into a file once it listens.
@@ -144,5 +202,6 @@ async fn wait_for_address(file: &Path) -> String {
 
 fn text_of(value: &serde_json::Value, key: &str) -> Result<String> {
     let text = value.get(key).and_then(serde_json::Value::as_str);
-    text.map(str::to_owned).with_context(|| format!("Chromium's answer has no {key}: {value}"))
+    text.map(str::to_owned)
+        .with_context(|| format!("Chromium's answer has no {key}: {value}"))
 }

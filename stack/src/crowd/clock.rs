@@ -13,7 +13,10 @@ pub(crate) struct Clock {
 impl Clock {
     /// A session begins now.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), stamp: Stamp::now() }
+        Self {
+            start: Instant::now(),
+            stamp: Stamp::now(),
+        }
     }
 
     /// Seconds since the start.
@@ -23,7 +26,10 @@ impl Clock {
 
     /// The moment so many seconds after the start.
     pub(crate) fn stamp(&self, at_s: f64) -> Stamp {
-        #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and sessions last no centuries")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "`as` saturates, and sessions last no centuries"
+        )]
         self.stamp.shifted((at_s * 1e9) as i64)
     }
 

@@ -1,6 +1,5 @@
 //! A gamer: asks the matchmaker for a match, plays it in its arena at a steady beat, rests, again.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -16,15 +15,16 @@ use super::player::Failure;
 use super::scene::Gaming;
 use super::session::Session;
 use super::tally::Tally;
-use crate::game::protocol::{BASE_TICKS, ClientMessage, Intent, ServerMessage, VERSION, close, delta};
+use crate::game::protocol::{ClientMessage, Intent, ServerMessage, VERSION, close};
 use crate::truth::{Event, Reason};
 
+mod fight;
 mod ticket;
+
+use fight::Fight;
 
 /// Longest pause between tries, seconds.
 const RETRY_MOST_S: f64 = 8.0;
-/// Inputs whose effect may be awaited.
-const AWAITED: usize = 1024;
 /// Longest wait for a message to be taken.
 const SEND: Duration = Duration::from_secs(10);
 
@@ -46,20 +46,6 @@ struct Gamer<'a> {
     rng: Pcg64Mcg,
     tally: Tally,
     sent: u64,
-}
-
-/// One match on the wire.
-#[derive(Default)]
-struct Fight {
-    /// Newest snapshots, as bases for the next ones.
-    known: VecDeque<delta::Snapshot>,
-    /// Number of the next intent, and those whose effect was not seen: number and moment.
-    seq: u32,
-    awaited: VecDeque<(u32, f64)>,
-    tick_s: Option<f64>,
-    last_s: Option<f64>,
-    inputs: u64,
-    input_bytes: u64,
 }
 
 /// Plays until the plan or the run ends.
@@ -91,31 +77,50 @@ impl Gamer<'_> {
                 Ok(()) => failures = 0.0,
                 Err((what, Failure { reason, detail })) => {
                     failures = (failures + 1.0).min(RETRY_MOST_S);
-                    self.session.put(Event::Failure { what: what.to_owned(), reason, detail });
+                    self.session.put(Event::Failure {
+                        what: what.to_owned(),
+                        reason,
+                        detail,
+                    });
                 }
             }
             let pause = self.plan.gaming.rest_s + failures;
-            tokio::time::sleep_until(clock.instant(self.plan.leave_at.min(clock.now_s() + pause))).await;
+            tokio::time::sleep_until(clock.instant(self.plan.leave_at.min(clock.now_s() + pause)))
+                .await;
         }
     }
 
     /// From a ticket to the end of its match; the error says at which step.
     async fn play_once(&mut self) -> Result<(), (&'static str, Failure)> {
         let clock = self.session.clock;
-        self.session.put(Event::Sent { id: self.sent, messages: 1, bytes: 0, what: "ticket" });
+        self.session.put(Event::Sent {
+            id: self.sent,
+            messages: 1,
+            bytes: 0,
+            what: "ticket",
+        });
         self.sent += 1;
         let asked = clock.now_s();
         let leave = clock.instant(self.plan.leave_at);
-        let Ok(assigned) = tokio::time::timeout_at(leave, ticket::find_match(self.plan, &self.session.name)).await else {
+        let Ok(assigned) =
+            tokio::time::timeout_at(leave, ticket::find_match(self.plan, &self.session.name)).await
+        else {
             return Ok(());
         };
-        let Some(assignment) = assigned? else { return Ok(()) };
+        let Some(assignment) = assigned? else {
+            return Ok(());
+        };
         let now = clock.now_s();
-        self.tally.add(now, "assignment", Some((now - asked) * 1e3), 0);
+        self.tally
+            .add(now, "assignment", Some((now - asked) * 1e3), 0);
         self.tally.write_all(self.session);
-        let url = Url::parse(&assignment.connection).map_err(|error| ("assignment", failure(Reason::Protocol, error.to_string())))?;
+        let url = Url::parse(&assignment.connection)
+            .map_err(|error| ("assignment", failure(Reason::Protocol, error.to_string())))?;
         let (socket, local, remote) = open(&url).await.map_err(|failure| ("arena", failure))?;
-        self.session.put(Event::Connect { local: local.to_string(), remote: remote.to_string() });
+        self.session.put(Event::Connect {
+            local: local.to_string(),
+            remote: remote.to_string(),
+        });
         let Failure { reason, detail } = match self.fight(socket, assignment.token).await {
             Ok(failure) | Err(failure) => failure,
         };
@@ -126,8 +131,18 @@ impl Gamer<'_> {
     /// Plays one match; returns why its connection ended.
     async fn fight(&mut self, mut socket: Socket, token: String) -> Result<Failure, Failure> {
         let clock = self.session.clock;
-        let mut fight = Fight { seq: 1, ..Fight::default() };
-        send(&mut socket, &ClientMessage::Hello { version: VERSION, token }).await?;
+        let mut fight = Fight {
+            seq: 1,
+            ..Fight::default()
+        };
+        send(
+            &mut socket,
+            &ClientMessage::Hello {
+                version: VERSION,
+                token,
+            },
+        )
+        .await?;
         let beat = 1.0 / self.plan.gaming.inputs_per_second;
         let mut input_at = clock.now_s() + beat;
         let mut gate = self.gate.clone();
@@ -162,13 +177,22 @@ impl Gamer<'_> {
     }
 
     async fn act(&mut self, socket: &mut Socket, fight: &mut Fight) -> Result<(), Failure> {
-        let intent = Intent { move_x: self.rng.random_range(-127..=127), move_y: self.rng.random_range(-127..=127), buttons: self.rng.random_range(0..=1) };
+        let intent = Intent {
+            move_x: self.rng.random_range(-127..=127),
+            move_y: self.rng.random_range(-127..=127),
+            buttons: self.rng.random_range(0..=1),
+        };
         let ack = fight.known.back().map_or(0, |snapshot| snapshot.tick);
-        let bytes = send(socket, &ClientMessage::Input { ack, seq: fight.seq, intents: vec![intent] }).await?;
-        if fight.awaited.len() == AWAITED {
-            fight.awaited.pop_front();
-        }
-        fight.awaited.push_back((fight.seq, self.session.clock.now_s()));
+        let bytes = send(
+            socket,
+            &ClientMessage::Input {
+                ack,
+                seq: fight.seq,
+                intents: vec![intent],
+            },
+        )
+        .await?;
+        fight.await_effect(self.session.clock.now_s());
         fight.seq += 1;
         fight.inputs += 1;
         fight.input_bytes += bytes;
@@ -176,35 +200,66 @@ impl Gamer<'_> {
         Ok(())
     }
 
-    fn take(&mut self, fight: &mut Fight, message: Option<Result<Message, tungstenite::Error>>) -> Result<ControlFlow<Failure>, Failure> {
+    fn take(
+        &mut self,
+        fight: &mut Fight,
+        message: Option<Result<Message, tungstenite::Error>>,
+    ) -> Result<ControlFlow<Failure>, Failure> {
         match message {
             Some(Ok(Message::Binary(bytes))) => match ServerMessage::decode(&bytes) {
                 Ok(message) => self.read(fight, &message, bytes.len()),
-                Err(error) => return Err(failure(Reason::Protocol, error.to_string())),
+                Err(error) => Err(failure(Reason::Protocol, error.to_string())),
             },
             Some(Ok(Message::Close(frame))) => {
                 self.note_inputs(fight);
                 let code = frame.as_ref().map_or(1005, |frame| u16::from(frame.code));
-                let reason = if code == close::TOO_FAST { Reason::Protocol } else { Reason::Closed };
-                let detail = frame.map_or_else(String::new, |frame| format!("{code} {}", frame.reason));
-                return Ok(ControlFlow::Break(failure(reason, detail)));
+                let reason = if code == close::TOO_FAST {
+                    Reason::Protocol
+                } else {
+                    Reason::Closed
+                };
+                let detail =
+                    frame.map_or_else(String::new, |frame| format!("{code} {}", frame.reason));
+                Ok(ControlFlow::Break(failure(reason, detail)))
             }
-            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(ControlFlow::Continue(())),
-            Some(Err(error)) => return Err(explain(&error)),
-            None => return Err(failure(Reason::Closed, "ended without a close frame".to_owned())),
+            Some(Ok(
+                Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_),
+            )) => Ok(ControlFlow::Continue(())),
+            Some(Err(error)) => Err(explain(&error)),
+            None => Err(failure(
+                Reason::Closed,
+                "ended without a close frame".to_owned(),
+            )),
         }
     }
 
-    fn read(&mut self, fight: &mut Fight, message: &ServerMessage, bytes: usize) -> Result<ControlFlow<Failure>, Failure> {
+    fn read(
+        &mut self,
+        fight: &mut Fight,
+        message: &ServerMessage,
+        bytes: usize,
+    ) -> Result<ControlFlow<Failure>, Failure> {
         let now = self.session.clock.now_s();
         match message {
-            ServerMessage::Welcome { tick_hz, .. } => fight.tick_s = Some(1.0 / f64::from((*tick_hz).max(1))),
-            ServerMessage::Snapshot { tick, base, ack_seq, changes } => {
-                fight.learn(*tick, *base, changes).map_err(|error| failure(Reason::Protocol, error.to_string()))?;
+            ServerMessage::Welcome { tick_hz, .. } => {
+                fight.tick_s = Some(1.0 / f64::from((*tick_hz).max(1)))
+            }
+            ServerMessage::Snapshot {
+                tick,
+                base,
+                ack_seq,
+                changes,
+            } => {
+                fight
+                    .learn(*tick, *base, changes)
+                    .map_err(|error| failure(Reason::Protocol, error.to_string()))?;
                 let latency_ms = fight.see_effect(*ack_seq, now);
                 self.tally.add(now, "snapshot", latency_ms, bytes);
                 if let Some(ms) = fight.gap_ms(now) {
-                    self.session.put(Event::Gap { ms, usual_ms: fight.tick_s.unwrap_or_default() * 1e3 });
+                    self.session.put(Event::Gap {
+                        ms,
+                        usual_ms: fight.tick_s.unwrap_or_default() * 1e3,
+                    });
                 }
             }
             ServerMessage::Ended { .. } => self.note_inputs(fight),
@@ -213,16 +268,31 @@ impl Gamer<'_> {
     }
 
     fn note_inputs(&self, fight: &mut Fight) {
-        let (messages, bytes) = (std::mem::take(&mut fight.inputs), std::mem::take(&mut fight.input_bytes));
+        let (messages, bytes) = (
+            std::mem::take(&mut fight.inputs),
+            std::mem::take(&mut fight.input_bytes),
+        );
         if messages > 0 {
-            self.session.put(Event::Sent { id: u64::from(fight.seq), messages, bytes, what: "input" });
+            self.session.put(Event::Sent {
+                id: u64::from(fight.seq),
+                messages,
+                bytes,
+                what: "input",
+            });
         }
     }
 
     fn finish(mut self, quit: bool) {
         self.tally.write_all(self.session);
-        self.session.put(Event::Disconnect { reason: Reason::Done, detail: String::new() });
-        self.session.shared.sum(|summary| summary.spread("input_to_effect_and_match_wait").merge(self.tally.latency()));
+        self.session.put(Event::Disconnect {
+            reason: Reason::Done,
+            detail: String::new(),
+        });
+        self.session.shared.sum(|summary| {
+            summary
+                .spread("input_to_effect_and_match_wait")
+                .merge(self.tally.latency())
+        });
         self.session.put(Event::End {
             quit,
             lasted_ms: self.session.clock.now_s() * 1e3,
@@ -239,68 +309,15 @@ impl Gamer<'_> {
     }
 }
 
-impl Fight {
-    /// Decodes a snapshot, so that it can be acknowledged.
-    fn learn(&mut self, tick: u32, base: u32, changes: &[delta::Change]) -> Result<(), delta::WrongBase> {
-        let base = self.known.iter().find(|snapshot| base > 0 && snapshot.tick == base);
-        let snapshot = delta::apply(base, tick, changes)?;
-        if self.known.len() == BASE_TICKS {
-            self.known.pop_front();
-        }
-        self.known.push_back(snapshot);
-        Ok(())
-    }
-
-    /// Time from the oldest intent that a snapshot is the first to contain.
-    fn see_effect(&mut self, ack_seq: u32, now: f64) -> Option<f64> {
-        let mut oldest = None;
-        while let Some((_, sent_s)) = self.awaited.pop_front_if(|(seq, _)| *seq <= ack_seq) {
-            oldest.get_or_insert(sent_s);
-        }
-        oldest.map(|sent_s| (now - sent_s) * 1e3)
-    }
-
-    /// Time since the snapshot before, where it is more than three ticks.
-    fn gap_ms(&mut self, now: f64) -> Option<f64> {
-        let since = now - self.last_s.replace(now)?;
-        (since > 3.0 * self.tick_s?).then_some(since * 1e3)
-    }
-}
-
 async fn send(socket: &mut Socket, message: &ClientMessage) -> Result<u64, Failure> {
     let mut bytes = Vec::with_capacity(32);
     message.encode(&mut bytes);
     let length = bytes.len() as u64;
     match tokio::time::timeout(SEND, socket.send(Message::binary(bytes))).await {
         Ok(sent) => sent.map(|()| length).map_err(|error| explain(&error)),
-        Err(_) => Err(failure(Reason::Timeout, format!("nothing taken for {} s", SEND.as_secs()))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_effect_of_an_input_is_timed_once_and_gaps_are_seen() {
-        let mut fight = Fight { tick_s: Some(0.05), ..Fight::default() };
-        fight.awaited.extend([(1, 1.0), (2, 1.1), (3, 1.2)]);
-        let ms = fight.see_effect(2, 1.15).unwrap();
-        assert!((ms - 150.0).abs() < 1e-6, "{ms}");
-        assert_eq!(fight.see_effect(2, 1.2), None);
-        assert_eq!(fight.gap_ms(1.0), None);
-        assert_eq!(fight.gap_ms(1.1), None);
-        assert!(fight.gap_ms(1.4).is_some());
-    }
-
-    #[test]
-    fn snapshots_build_on_acknowledged_ones_only() {
-        let world = delta::Snapshot { tick: 5, ..delta::Snapshot::default() };
-        let mut fight = Fight::default();
-        fight.learn(5, 0, &delta::changes(None, &world)).unwrap();
-        let mut next = delta::Snapshot { tick: 6, ..world };
-        next.entities[0] = Some(delta::Entity { x: 9, ..delta::Entity::default() });
-        fight.learn(6, 5, &delta::changes(Some(&world), &next)).unwrap();
-        assert_eq!(fight.known.back(), Some(&next));
+        Err(_) => Err(failure(
+            Reason::Timeout,
+            format!("nothing taken for {} s", SEND.as_secs()),
+        )),
     }
 }

@@ -44,7 +44,12 @@ impl Progress {
     /// Seconds to the head, and bytes of the body so far; none before the head.
     pub(crate) fn get(&self) -> Option<(f64, u64)> {
         let first = self.first_byte_us.load(Ordering::Relaxed);
-        (first > 0).then(|| (Duration::from_micros(first).as_secs_f64(), self.loaded.load(Ordering::Relaxed)))
+        (first > 0).then(|| {
+            (
+                Duration::from_micros(first).as_secs_f64(),
+                self.loaded.load(Ordering::Relaxed),
+            )
+        })
     }
 }
 
@@ -68,11 +73,18 @@ impl Net {
     }
 
     /// Sends a request and waits for all of its response.
-    pub(crate) async fn fetch(&self, request: &Request, progress: &Progress) -> Result<Fetched, Failure> {
+    pub(crate) async fn fetch(
+        &self,
+        request: &Request,
+        progress: &Progress,
+    ) -> Result<Fetched, Failure> {
         let within = request.within.1;
         match tokio::time::timeout(within, self.exchange(request, progress)).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(failure(Reason::Timeout, format!("no whole answer within {:.1} s", within.as_secs_f64()))),
+            Err(_) => Err(failure(
+                Reason::Timeout,
+                format!("no whole answer within {:.1} s", within.as_secs_f64()),
+            )),
         }
     }
 
@@ -81,21 +93,41 @@ impl Net {
         let within = request.within.0;
         let response = tokio::time::timeout(within, self.client.request(build(request)?))
             .await
-            .map_err(|_| failure(Reason::Timeout, format!("no answer within {:.1} s", within.as_secs_f64())))?
+            .map_err(|_| {
+                failure(
+                    Reason::Timeout,
+                    format!("no answer within {:.1} s", within.as_secs_f64()),
+                )
+            })?
             .map_err(|error| explain(&error))?;
         let first_byte = began.elapsed();
-        progress.first_byte_us.store(u64::try_from(first_byte.as_micros()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        progress.first_byte_us.store(
+            u64::try_from(first_byte.as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1),
+            Ordering::Relaxed,
+        );
         if !response.status().is_success() {
             return Err(failure(Reason::Status, response.status().to_string()));
         }
         let info = response.extensions().get::<HttpInfo>();
         let addresses = info.map(|info| (info.local_addr(), info.remote_addr()));
         let (bytes, text) = self.read(response, request.want, progress).await?;
-        let answer = Answer { first_byte_s: first_byte.as_secs_f64(), took_s: began.elapsed().as_secs_f64(), bytes, text };
+        let answer = Answer {
+            first_byte_s: first_byte.as_secs_f64(),
+            took_s: began.elapsed().as_secs_f64(),
+            bytes,
+            text,
+        };
         Ok(Fetched { answer, addresses })
     }
 
-    async fn read(&self, response: Response<Incoming>, want: Want, progress: &Progress) -> Result<(u64, Bytes), Failure> {
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        want: Want,
+        progress: &Progress,
+    ) -> Result<(u64, Bytes), Failure> {
         let mut body = response.into_body();
         let (mut bytes, mut text) = (0, Vec::new());
         let mut gate = self.gate.clone();
@@ -103,14 +135,21 @@ impl Net {
             // hyper reads a socket only as far as somebody asks for its body: not asking lets
             // TCP's window fill up, which is what a client that stops reading looks like.
             wait_open(&mut gate).await;
-            let Some(frame) = body.frame().await else { break };
+            let Some(frame) = body.frame().await else {
+                break;
+            };
             let frame = frame.map_err(|error| explain_cause(&error, error.to_string()))?;
-            let Some(data) = frame.data_ref() else { continue };
+            let Some(data) = frame.data_ref() else {
+                continue;
+            };
             bytes += data.len() as u64;
             progress.loaded.store(bytes, Ordering::Relaxed);
             if want == Want::Text {
                 if text.len() + data.len() > TEXT_BYTES {
-                    return Err(failure(Reason::Protocol, format!("playlist above {TEXT_BYTES} bytes")));
+                    return Err(failure(
+                        Reason::Protocol,
+                        format!("playlist above {TEXT_BYTES} bytes"),
+                    ));
                 }
                 text.extend_from_slice(data);
             }
@@ -126,14 +165,19 @@ pub(crate) async fn wait_open(gate: &mut Gate) {
 
 fn build(request: &Request) -> Result<hyper::Request<Empty<Bytes>>, Failure> {
     let mut builder = hyper::Request::get(request.url.as_str())
-        .header(header::USER_AGENT, concat!("weir-crowd/", env!("CARGO_PKG_VERSION")))
+        .header(
+            header::USER_AGENT,
+            concat!("weir-crowd/", env!("CARGO_PKG_VERSION")),
+        )
         .header(header::ACCEPT, "*/*");
     if let Some(range) = request.range {
         // Parsing has checked that the sum holds; an empty range cannot be asked for.
         let last = (range.offset + range.length).saturating_sub(1);
         builder = builder.header(header::RANGE, format!("bytes={}-{last}", range.offset));
     }
-    builder.body(Empty::new()).map_err(|error| failure(Reason::Protocol, error.to_string()))
+    builder
+        .body(Empty::new())
+        .map_err(|error| failure(Reason::Protocol, error.to_string()))
 }
 
 pub(crate) fn failure(reason: Reason, detail: String) -> Failure {
@@ -141,7 +185,9 @@ pub(crate) fn failure(reason: Reason, detail: String) -> Failure {
 }
 
 fn explain(error: &hyper_util::client::legacy::Error) -> Failure {
-    let detail = error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    let detail = error
+        .source()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     explain_cause(error, detail)
 }
 
@@ -152,7 +198,10 @@ pub(crate) fn explain_cause(error: &(dyn std::error::Error + 'static), detail: S
         if let Some(io) = this.downcast_ref::<std::io::Error>() {
             return failure(reason_of(io.kind()), detail);
         }
-        if this.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+        if this
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_incomplete_message)
+        {
             return failure(Reason::Reset, detail);
         }
         cause = this.source();
@@ -164,7 +213,10 @@ pub(crate) fn explain_cause(error: &(dyn std::error::Error + 'static), detail: S
 pub(crate) fn reason_of(kind: ErrorKind) -> Reason {
     match kind {
         ErrorKind::ConnectionRefused => Reason::Refused,
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Reason::Reset,
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => Reason::Reset,
         ErrorKind::TimedOut => Reason::Timeout,
         _ => Reason::Other,
     }

@@ -20,7 +20,10 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { start_s: 0.3, resume_s: 0.3 }
+        Self {
+            start_s: 0.3,
+            resume_s: 0.3,
+        }
     }
 }
 
@@ -32,7 +35,12 @@ pub(crate) enum Change {
     /// The playhead reached the end of the media.
     StallBegan { at: f64, playhead: f64 },
     /// Playback goes on (`recovered`), or the user did something else.
-    StallEnded { at: f64, since: f64, playhead: f64, recovered: bool },
+    StallEnded {
+        at: f64,
+        since: f64,
+        playhead: f64,
+        recovered: bool,
+    },
     /// Playback goes on after a seek or a long pause.
     Sought { at: f64, since: f64 },
     /// The end of the stream was played.
@@ -44,10 +52,14 @@ enum State {
     /// Nothing has played yet.
     Starting,
     Playing,
-    Stalled { since: f64 },
+    Stalled {
+        since: f64,
+    },
     Paused,
     /// After a seek, or a resume without media.
-    Refilling { since: f64 },
+    Refilling {
+        since: f64,
+    },
     Finished,
 }
 
@@ -125,7 +137,9 @@ impl Playback {
 
     /// End of the contiguous media of a track from the playhead on; the playhead if there is none.
     pub(crate) fn end_of(&self, track: usize) -> f64 {
-        self.tracks.get(track).map_or(self.playhead, |ranges| ranges.contiguous_end(self.playhead))
+        self.tracks
+            .get(track)
+            .map_or(self.playhead, |ranges| ranges.contiguous_end(self.playhead))
     }
 
     /// Contiguous media ahead on all tracks, seconds.
@@ -245,7 +259,10 @@ impl Playback {
             self.state = State::Stalled { since: at };
             self.stalls += 1;
             self.spent.stalled_s += rest;
-            self.changes.push_back(Change::StallBegan { at, playhead: self.playhead });
+            self.changes.push_back(Change::StallBegan {
+                at,
+                playhead: self.playhead,
+            });
         }
     }
 
@@ -256,7 +273,9 @@ impl Playback {
             State::Starting if self.is_filled(self.settings.start_s) => {
                 self.changes.push_back(Change::Started { at });
             }
-            State::Stalled { since } if self.is_filled(self.settings.resume_s) => self.end_stall(since, true),
+            State::Stalled { since } if self.is_filled(self.settings.resume_s) => {
+                self.end_stall(since, true)
+            }
             State::Refilling { since } if self.is_filled(self.settings.start_s) => {
                 self.changes.push_back(Change::Sought { at, since });
             }
@@ -268,7 +287,12 @@ impl Playback {
 
     fn end_stall(&mut self, since: f64, recovered: bool) {
         let (at, playhead) = (self.now, self.playhead);
-        self.changes.push_back(Change::StallEnded { at, since, playhead, recovered });
+        self.changes.push_back(Change::StallEnded {
+            at,
+            since,
+            playhead,
+            recovered,
+        });
     }
 
     fn is_filled(&self, needed_s: f64) -> bool {

@@ -190,9 +190,9 @@ impl Player {
 
     /// Where playback stands.
     pub(crate) fn standing(&self, now: f64) -> Standing {
-        let latency_s = self.live_layout().map(|layout| {
-            layout.edge() + (now - layout.loaded_at) - self.playback.playhead()
-        });
+        let latency_s = self
+            .live_layout()
+            .map(|layout| layout.edge() + (now - layout.loaded_at) - self.playback.playhead());
         Standing {
             buffer_s: self.playback.ahead_s(),
             playhead_s: self.playback.playhead(),
@@ -222,15 +222,22 @@ impl Player {
             Act::Pause => {
                 self.playback.pause(now);
                 self.note_changes(now);
-                self.notes.push_back((now, Event::Pause { playhead_s: from_s }));
+                self.notes
+                    .push_back((now, Event::Pause { playhead_s: from_s }));
             }
             Act::Resume if !self.playback.is_paused() => return,
             Act::Resume => {
-                self.notes.push_back((now, Event::Resume { playhead_s: from_s }));
+                self.notes
+                    .push_back((now, Event::Resume { playhead_s: from_s }));
                 self.playback.resume(now);
             }
             Act::Seek(by) => {
-                let Some(to_s) = self.seekable(now, from_s + by).filter(|_| self.playback.has_started()) else { return };
+                let Some(to_s) = self
+                    .seekable(now, from_s + by)
+                    .filter(|_| self.playback.has_started())
+                else {
+                    return;
+                };
                 self.playback.leave_stall(now);
                 self.note_changes(now);
                 self.notes.push_back((now, Event::Seek { from_s, to_s }));
@@ -267,7 +274,11 @@ impl Player {
     }
 
     fn live_layout(&self) -> Option<&Layout> {
-        self.loaders.first()?.layout.as_ref().filter(|layout| layout.is_live())
+        self.loaders
+            .first()?
+            .layout
+            .as_ref()
+            .filter(|layout| layout.is_live())
     }
 
     fn seekable(&self, now: f64, to: f64) -> Option<f64> {
@@ -281,7 +292,10 @@ impl Player {
     }
 
     fn rung_bps(&self, rung: usize) -> u64 {
-        let rung = self.ladder.as_ref().and_then(|ladder| ladder.rungs.get(rung));
+        let rung = self
+            .ladder
+            .as_ref()
+            .and_then(|ladder| ladder.rungs.get(rung));
         rung.map_or(0, |rung| whole(rung.peak_bps))
     }
 
@@ -292,17 +306,47 @@ impl Player {
                 Change::Started { at } => {
                     let standing = self.standing(now);
                     let (latency_s, rung_bps) = (standing.latency_s, standing.rung_bps);
-                    (at, Event::Startup { ms: at * 1e3, latency_s, rung_bps })
+                    (
+                        at,
+                        Event::Startup {
+                            ms: at * 1e3,
+                            latency_s,
+                            rung_bps,
+                        },
+                    )
                 }
                 Change::StallBegan { at, playhead } => {
                     self.starved = true;
-                    (at, Event::StallBegin { playhead_s: playhead, waiting_for: self.waiting_for() })
+                    (
+                        at,
+                        Event::StallBegin {
+                            playhead_s: playhead,
+                            waiting_for: self.waiting_for(),
+                        },
+                    )
                 }
-                Change::StallEnded { at, since, playhead, recovered } => {
+                Change::StallEnded {
+                    at,
+                    since,
+                    playhead,
+                    recovered,
+                } => {
                     let duration_ms = (at - since) * 1e3;
-                    (at, Event::StallEnd { duration_ms, playhead_s: playhead, recovered })
+                    (
+                        at,
+                        Event::StallEnd {
+                            duration_ms,
+                            playhead_s: playhead,
+                            recovered,
+                        },
+                    )
                 }
-                Change::Sought { at, since } => (at, Event::Seeked { ms: (at - since) * 1e3 }),
+                Change::Sought { at, since } => (
+                    at,
+                    Event::Seeked {
+                        ms: (at - since) * 1e3,
+                    },
+                ),
                 Change::Finished { .. } => continue,
             };
             self.notes.push_back((at, event));
@@ -321,15 +365,24 @@ impl Player {
 
     fn playback_now(&self) -> f64 {
         let spent = self.playback.spent();
-        spent.starting_s + spent.playing_s + spent.stalled_s + spent.paused_s + spent.refilling_s + spent.finished_s
+        spent.starting_s
+            + spent.playing_s
+            + spent.stalled_s
+            + spent.paused_s
+            + spent.refilling_s
+            + spent.finished_s
     }
 }
 
 /// Seconds or bits per second as a whole number.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and no more is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and no more is wanted"
+)]
 fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

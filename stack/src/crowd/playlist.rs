@@ -46,7 +46,11 @@ pub(crate) enum Unusable {
 
 /// Lines without their ends, empty ones left out; refuses what does not open with `#EXTM3U`.
 fn lines(text: &str) -> Result<impl Iterator<Item = &str>, Unusable> {
-    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let mut lines = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty());
     match lines.next() {
         Some("#EXTM3U") => Ok(lines),
         _ => Err(Unusable::NoHeader),
@@ -60,5 +64,8 @@ fn split_tag(line: &str) -> (&str, &str) {
 
 /// A duration in seconds; negative, endless and absurd ones are absent.
 fn seconds(text: &str) -> Option<f64> {
-    text.trim().parse::<f64>().ok().filter(|value| (0.0..=86_400.0).contains(value))
+    text.trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|value| (0.0..=86_400.0).contains(value))
 }

@@ -151,10 +151,14 @@ impl Scene {
         let (text, place) = match KNOWN.iter().find(|(known, _)| *known == name) {
             Some((_, text)) => ((*text).to_owned(), format!("the scene {name}")),
             None if name.ends_with(".toml") => {
-                let text = std::fs::read_to_string(Path::new(name)).with_context(|| format!("cannot read the scene {name}"))?;
+                let text = std::fs::read_to_string(Path::new(name))
+                    .with_context(|| format!("cannot read the scene {name}"))?;
                 (text, format!("the scene {name}"))
             }
-            None => bail!("no scene is called {name}; there are {} and files ending in .toml", names()),
+            None => bail!(
+                "no scene is called {name}; there are {} and files ending in .toml",
+                names()
+            ),
         };
         let scene: Self = toml::from_str(&text).with_context(|| format!("in {place}"))?;
         scene.check().with_context(|| format!("in {place}"))?;
@@ -164,20 +168,49 @@ impl Scene {
     fn check(&self) -> Result<()> {
         let (players, chatters, gamers) = (&self.players, &self.chatters, &self.gamers);
         let times = [
-            ("arrive_over_s", [players.arrive_over_s, chatters.arrive_over_s, gamers.arrive_over_s]),
+            (
+                "arrive_over_s",
+                [
+                    players.arrive_over_s,
+                    chatters.arrive_over_s,
+                    gamers.arrive_over_s,
+                ],
+            ),
             ("stay_s", [players.stay_s, chatters.stay_s, gamers.stay_s]),
-            ("stay_least_s", [players.stay_least_s, chatters.stay_least_s, gamers.stay_least_s]),
-            ("rates", [players.pauses_per_minute, players.seeks_per_minute, chatters.says_per_minute]),
-            ("pause_s, seek_back_s, rest_s", [players.pause_s, players.seek_back_s, gamers.rest_s]),
+            (
+                "stay_least_s",
+                [
+                    players.stay_least_s,
+                    chatters.stay_least_s,
+                    gamers.stay_least_s,
+                ],
+            ),
+            (
+                "rates",
+                [
+                    players.pauses_per_minute,
+                    players.seeks_per_minute,
+                    chatters.says_per_minute,
+                ],
+            ),
+            (
+                "pause_s, seek_back_s, rest_s",
+                [players.pause_s, players.seek_back_s, gamers.rest_s],
+            ),
         ];
         for (key, values) in times {
             if values.iter().any(|value| !(0.0..=1e6).contains(value)) {
                 bail!("{key} must lie between 0 and 1000000");
             }
         }
-        for rush in [players.rush, chatters.rush, gamers.rush].into_iter().flatten() {
+        for rush in [players.rush, chatters.rush, gamers.rush]
+            .into_iter()
+            .flatten()
+        {
             if !(0.0..=1.0).contains(&rush.share) || rush.at_s < 0.0 || rush.within_s < 0.0 {
-                bail!("rush: share must lie between 0 and 1, at_s and within_s must not be negative");
+                bail!(
+                    "rush: share must lie between 0 and 1, at_s and within_s must not be negative"
+                );
             }
         }
         if !(0.1..=1000.0).contains(&gamers.inputs_per_second) {
@@ -214,13 +247,25 @@ mod tests {
     #[test]
     fn errors_name_scene_and_key() {
         let error = format!("{:#}", Scene::load("carnival").unwrap_err());
-        assert!(error.contains("carnival") && error.contains("esports"), "{error}");
+        assert!(
+            error.contains("carnival") && error.contains("esports"),
+            "{error}"
+        );
         let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(file.path(), "[players]\nstay_s = -1.0\n").unwrap();
-        let error = format!("{:#}", Scene::load(file.path().to_str().unwrap()).unwrap_err());
+        let error = format!(
+            "{:#}",
+            Scene::load(file.path().to_str().unwrap()).unwrap_err()
+        );
         assert!(error.contains("stay_s"), "{error}");
         std::fs::write(file.path(), "[players]\nstays = 1.0\n").unwrap();
-        let error = format!("{:#}", Scene::load(file.path().to_str().unwrap()).unwrap_err());
-        assert!(error.contains("stays") && error.contains("line 2"), "{error}");
+        let error = format!(
+            "{:#}",
+            Scene::load(file.path().to_str().unwrap()).unwrap_err()
+        );
+        assert!(
+            error.contains("stays") && error.contains("line 2"),
+            "{error}"
+        );
     }
 }

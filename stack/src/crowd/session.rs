@@ -20,9 +20,26 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// A session's own handle; it writes its `start`.
-    pub(crate) fn open(&self, name: &Arc<str>, role: Role, client: &'static str, url: &str, late_s: f64) -> Session {
-        let session = Session { shared: self.clone(), name: Arc::clone(name), role, clock: Clock::start() };
-        session.put(Event::Start { role, client, url: url.to_owned(), late_ms: late_s.max(0.0) * 1e3 });
+    pub(crate) fn open(
+        &self,
+        name: &Arc<str>,
+        role: Role,
+        client: &'static str,
+        url: &str,
+        late_s: f64,
+    ) -> Session {
+        let session = Session {
+            shared: self.clone(),
+            name: Arc::clone(name),
+            role,
+            clock: Clock::start(),
+        };
+        session.put(Event::Start {
+            role,
+            client,
+            url: url.to_owned(),
+            late_ms: late_s.max(0.0) * 1e3,
+        });
         session
     }
 

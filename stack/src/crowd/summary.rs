@@ -30,7 +30,11 @@ impl Default for Spread {
 impl Spread {
     /// Adds one time.
     pub(crate) fn add_ms(&mut self, ms: f64) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; negative counts as none")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates; negative counts as none"
+        )]
         let us = (ms * 1e3) as u64;
         // It grows by itself up to what memory holds; hours fit easily.
         let _fits = self.0.record(us.min(1 << 40));
@@ -44,7 +48,14 @@ impl Spread {
 
     fn line(&self) -> Line {
         let ms = |share: f64| thousandth(self.0.value_at_quantile(share));
-        Line { count: self.0.len(), min_ms: thousandth(self.0.min()), p50_ms: ms(0.5), p90_ms: ms(0.9), p99_ms: ms(0.99), max_ms: thousandth(self.0.max()) }
+        Line {
+            count: self.0.len(),
+            min_ms: thousandth(self.0.min()),
+            p50_ms: ms(0.5),
+            p90_ms: ms(0.9),
+            p99_ms: ms(0.99),
+            max_ms: thousandth(self.0.max()),
+        }
     }
 }
 
@@ -59,7 +70,10 @@ pub(crate) struct Line {
     pub(crate) max_ms: f64,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "microseconds of a run fit 53 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds of a run fit 53 bits"
+)]
 fn thousandth(us: u64) -> f64 {
     us as f64 / 1e3
 }
@@ -69,11 +83,14 @@ impl Summary {
     pub(crate) fn add(&mut self, role: Role, event: &Event) {
         match event {
             Event::Start { late_ms, .. } => {
-                self.count(match role {
-                    Role::Player => "players",
-                    Role::Chatter => "chatters",
-                    Role::Gamer => "gamers",
-                }, 1);
+                self.count(
+                    match role {
+                        Role::Player => "players",
+                        Role::Chatter => "chatters",
+                        Role::Gamer => "gamers",
+                    },
+                    1,
+                );
                 self.spread("arrival_late").add_ms(*late_ms);
             }
             Event::Startup { ms, latency_s, .. } => {
@@ -82,14 +99,26 @@ impl Summary {
                     self.spread("latency_at_start").add_ms(latency_s * 1e3);
                 }
             }
-            Event::Level { latency_s: Some(latency_s), .. } => self.spread("latency").add_ms(latency_s * 1e3),
+            Event::Level {
+                latency_s: Some(latency_s),
+                ..
+            } => self.spread("latency").add_ms(latency_s * 1e3),
             Event::StallEnd { duration_ms, .. } => self.spread("stall").add_ms(*duration_ms),
             Event::LatePart { late_ms, .. } => self.spread("part_lateness").add_ms(*late_ms),
             Event::Gap { ms, .. } => self.spread("gap").add_ms(*ms),
             Event::Seeked { ms } => self.spread("seek").add_ms(*ms),
             Event::Failure { reason, .. } => self.reason("failure", *reason),
             Event::Disconnect { reason, .. } => self.reason("disconnect", *reason),
-            Event::End { stalls, switches, parts, late_parts, bytes, sent, received, .. } => {
+            Event::End {
+                stalls,
+                switches,
+                parts,
+                late_parts,
+                bytes,
+                sent,
+                received,
+                ..
+            } => {
                 self.count("ended", 1);
                 self.count("stalls", u64::from(*stalls));
                 self.count("switches", u64::from(*switches));
@@ -115,12 +144,19 @@ impl Summary {
 
     fn reason(&mut self, what: &str, reason: Reason) {
         let reason = format!("{reason:?}");
-        *self.reasons.entry(format!("{what} {}", reason.to_lowercase())).or_default() += 1;
+        *self
+            .reasons
+            .entry(format!("{what} {}", reason.to_lowercase()))
+            .or_default() += 1;
     }
 
     /// As one JSON object: `counts`, `reasons`, `times_ms`.
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let times: BTreeMap<_, _> = self.spreads.iter().map(|(name, spread)| (*name, spread.line())).collect();
+        let times: BTreeMap<_, _> = self
+            .spreads
+            .iter()
+            .map(|(name, spread)| (*name, spread.line()))
+            .collect();
         serde_json::json!({ "counts": self.counts, "reasons": self.reasons, "times_ms": times })
     }
 
@@ -135,11 +171,25 @@ impl Summary {
             let _ = writeln!(table, "{name:<24}{count:>12}");
         }
         if !self.spreads.is_empty() {
-            let _ = writeln!(table, "{:<24}{:>12}{:>12}{:>12}{:>12}{:>12}", "ms", "count", "p50", "p90", "p99", "max");
+            let _ = writeln!(
+                table,
+                "{:<24}{:>12}{:>12}{:>12}{:>12}{:>12}",
+                "ms", "count", "p50", "p90", "p99", "max"
+            );
         }
         for (name, spread) in &self.spreads {
-            let Line { count, p50_ms, p90_ms, p99_ms, max_ms, .. } = spread.line();
-            let _ = writeln!(table, "{name:<24}{count:>12}{p50_ms:>12.1}{p90_ms:>12.1}{p99_ms:>12.1}{max_ms:>12.1}");
+            let Line {
+                count,
+                p50_ms,
+                p90_ms,
+                p99_ms,
+                max_ms,
+                ..
+            } = spread.line();
+            let _ = writeln!(
+                table,
+                "{name:<24}{count:>12}{p50_ms:>12.1}{p90_ms:>12.1}{p99_ms:>12.1}{max_ms:>12.1}"
+            );
         }
         table
     }
@@ -153,9 +203,23 @@ mod tests {
     fn lines_of_the_truth_add_up() {
         let mut summary = Summary::default();
         for ms in [100.0, 200.0, 300.0] {
-            summary.add(Role::Player, &Event::Startup { ms, latency_s: None, rung_bps: 1 });
+            summary.add(
+                Role::Player,
+                &Event::Startup {
+                    ms,
+                    latency_s: None,
+                    rung_bps: 1,
+                },
+            );
         }
-        summary.add(Role::Player, &Event::Failure { what: "x".into(), reason: Reason::Refused, detail: String::new() });
+        summary.add(
+            Role::Player,
+            &Event::Failure {
+                what: "x".into(),
+                reason: Reason::Refused,
+                detail: String::new(),
+            },
+        );
         let json = summary.to_json();
         assert_eq!(json["times_ms"]["startup"]["count"], 3);
         let median = json["times_ms"]["startup"]["p50_ms"].as_f64().unwrap();

@@ -7,8 +7,13 @@ use crate::truth::Event;
 /// A line tells of at most this long, seconds.
 const WINDOW_S: f64 = 1.0;
 /// Sorts kept apart, by their name on the wire and in the truth.
-const SORTS: [(&str, &str); 5] =
-    [("msg", "message"), ("vote", "vote"), ("gift", "gift"), ("snapshot", "snapshot"), ("assignment", "assignment")];
+const SORTS: [(&str, &str); 5] = [
+    ("msg", "message"),
+    ("vote", "vote"),
+    ("gift", "gift"),
+    ("snapshot", "snapshot"),
+    ("assignment", "assignment"),
+];
 
 /// Messages since the last lines, and the sums of the session.
 #[derive(Debug, Default)]
@@ -33,7 +38,9 @@ struct Window {
 impl Tally {
     /// Adds one message; a sort that is not known is not counted.
     pub(crate) fn add(&mut self, at_s: f64, sort: &str, latency_ms: Option<f64>, bytes: usize) {
-        let Some(index) = SORTS.iter().position(|(wire, _)| *wire == sort) else { return };
+        let Some(index) = SORTS.iter().position(|(wire, _)| *wire == sort) else {
+            return;
+        };
         self.opened_s.get_or_insert(at_s);
         self.messages += 1;
         self.bytes += bytes as u64;
@@ -41,7 +48,11 @@ impl Tally {
         window.messages += 1;
         window.bytes += bytes as u64;
         if let Some(ms) = latency_ms {
-            window.min_ms = if window.timed == 0 { ms } else { window.min_ms.min(ms) };
+            window.min_ms = if window.timed == 0 {
+                ms
+            } else {
+                window.min_ms.min(ms)
+            };
             window.max_ms = window.max_ms.max(ms);
             window.sum_ms += ms;
             window.timed += 1;
@@ -51,7 +62,8 @@ impl Tally {
 
     /// When lines are due, seconds of the session.
     pub(crate) fn due_s(&self) -> f64 {
-        self.opened_s.map_or(f64::INFINITY, |opened| opened + WINDOW_S)
+        self.opened_s
+            .map_or(f64::INFINITY, |opened| opened + WINDOW_S)
     }
 
     /// Writes the lines if they are due.
@@ -114,10 +126,27 @@ mod tests {
         tally.add(1.5, "msg", Some(30.0), 5);
         tally.add(1.6, "vote", None, 7);
         tally.add(1.7, "unheard of", None, 7);
-        assert_eq!((tally.messages(), tally.bytes(), tally.due_s()), (3, 17, 2.0));
-        let said = Event::Received { what: "message", messages: 2, bytes: 10, min_ms: Some(10.0), mean_ms: Some(20.0), max_ms: Some(30.0) };
+        assert_eq!(
+            (tally.messages(), tally.bytes(), tally.due_s()),
+            (3, 17, 2.0)
+        );
+        let said = Event::Received {
+            what: "message",
+            messages: 2,
+            bytes: 10,
+            min_ms: Some(10.0),
+            mean_ms: Some(20.0),
+            max_ms: Some(30.0),
+        };
         assert_eq!(tally.windows[0].event("message"), Some(said));
-        let voted = Event::Received { what: "vote", messages: 1, bytes: 7, min_ms: None, mean_ms: None, max_ms: None };
+        let voted = Event::Received {
+            what: "vote",
+            messages: 1,
+            bytes: 7,
+            min_ms: None,
+            mean_ms: None,
+            max_ms: None,
+        };
         assert_eq!(tally.windows[1].event("vote"), Some(voted));
         assert_eq!(tally.windows[2].event("gift"), None);
     }

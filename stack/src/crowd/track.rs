@@ -40,19 +40,32 @@ pub(crate) struct Object {
     pub(crate) newest: bool,
 }
 
+/// A delta update leaves out segments that are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoBase;
+
 impl Layout {
-    /// Lays out a playlist; `Err` gives it back where a delta update has nothing to build on.
-    pub(crate) fn new(mut media: Media, previous: Option<&mut Layout>, timeline: &mut Timeline, now: f64) -> Result<Self, Media> {
+    /// Lays out a playlist, over the version before.
+    pub(crate) fn new(
+        mut media: Media,
+        previous: Option<&mut Layout>,
+        timeline: &mut Timeline,
+        now: f64,
+    ) -> Result<Self, NoBase> {
         let mut misses = 0;
         let mut first_start = None;
         if let Some(previous) = previous {
             if media.skipped > 0 && !fill_skipped(&mut media, &mut previous.media) {
-                return Err(media);
+                return Err(NoBase);
             }
-            misses = if previous.newest() == newest(&media) { previous.misses + 1 } else { 0 };
+            misses = if previous.newest() == newest(&media) {
+                previous.misses + 1
+            } else {
+                0
+            };
             first_start = previous.start_of(media.first);
         } else if media.skipped > 0 {
-            return Err(media);
+            return Err(NoBase);
         }
         let mut start = timeline.place(&media, first_start);
         let mut starts = Vec::with_capacity(media.segments.len() + 1);
@@ -61,7 +74,12 @@ impl Layout {
             start += segment.duration_s;
         }
         starts.push(start);
-        Ok(Self { media, starts, loaded_at: now, misses })
+        Ok(Self {
+            media,
+            starts,
+            loaded_at: now,
+            misses,
+        })
     }
 
     /// Position of the end of all media, parts included.
@@ -86,7 +104,10 @@ impl Layout {
     /// Where a live player starts or goes back to (hls.js `liveSyncPosition`).
     pub(crate) fn live_position(&self, now: f64, stalls: u32) -> f64 {
         let media = &self.media;
-        let hold = media.part_hold_back_s.or(media.hold_back_s).unwrap_or(3.0 * media.target_s);
+        let hold = media
+            .part_hold_back_s
+            .or(media.hold_back_s)
+            .unwrap_or(3.0 * media.target_s);
         // Each stall costs a second of latency, up to one target duration.
         let latency = hold + f64::from(stalls).min(media.target_s);
         let step = media.part_target_s.unwrap_or(media.target_s);
@@ -118,9 +139,10 @@ impl Layout {
             return false;
         }
         let age = now - self.loaded_at;
-        let parts = media.part_target_s.filter(|_| with_parts).is_some_and(|target| {
-            age > 1.5 * media.part_hold_back_s.unwrap_or(3.0 * target)
-        });
+        let parts = media
+            .part_target_s
+            .filter(|_| with_parts)
+            .is_some_and(|target| age > 1.5 * media.part_hold_back_s.unwrap_or(3.0 * target));
         parts || age > (self.edge() - self.start()) + media.target_s || self.edge() <= position
     }
 
@@ -135,7 +157,13 @@ impl Layout {
 
     /// What comes at `target`, the end of what is buffered. `last` is what was loaded last from
     /// this playlist.
-    pub(crate) fn next_object(&self, target: f64, last: Option<(u64, Option<u32>)>, parts_on: &mut bool, playhead: f64) -> Option<Object> {
+    pub(crate) fn next_object(
+        &self,
+        target: f64,
+        last: Option<(u64, Option<u32>)>,
+        parts_on: &mut bool,
+        playhead: f64,
+    ) -> Option<Object> {
         let mut index = self.index_at(target.max(self.start()) + ROUNDING_S)?;
         if let Some((segment, part)) = last
             && self.number(index) == segment
@@ -178,7 +206,12 @@ impl Layout {
 
     /// The part after the last one loaded; in a new segment the last one before `target` from
     /// which decoding can begin.
-    fn next_part(&self, index: usize, target: f64, last: Option<(u64, Option<u32>)>) -> Option<Object> {
+    fn next_part(
+        &self,
+        index: usize,
+        target: f64,
+        last: Option<(u64, Option<u32>)>,
+    ) -> Option<Object> {
         let parts = self.parts_at(index);
         let chosen = match last.and_then(|(_, part)| part) {
             Some(part) => usize::try_from(part).ok()? + 1,
@@ -215,7 +248,10 @@ impl Layout {
     /// Whether a part is the last of a segment that gets no more.
     fn is_complete_by(&self, index: usize, part: Option<u32>) -> bool {
         let loaded = part.map_or(0, |part| part as usize + 1);
-        self.media.segments.get(index).is_some_and(|segment| loaded >= segment.parts.len())
+        self.media
+            .segments
+            .get(index)
+            .is_some_and(|segment| loaded >= segment.parts.len())
     }
 
     fn index_at(&self, position: f64) -> Option<usize> {
@@ -223,7 +259,9 @@ impl Layout {
             return None;
         }
         // The first start lies at or before any position asked for.
-        self.starts.partition_point(|start| *start <= position).checked_sub(1)
+        self.starts
+            .partition_point(|start| *start <= position)
+            .checked_sub(1)
     }
 
     fn number(&self, index: usize) -> u64 {
@@ -240,24 +278,39 @@ impl Layout {
     }
 
     fn end(&self, index: usize) -> f64 {
-        self.starts.get(index + 1).copied().unwrap_or_else(|| self.edge())
+        self.starts
+            .get(index + 1)
+            .copied()
+            .unwrap_or_else(|| self.edge())
     }
 
     fn segment_duration(&self, index: usize) -> f64 {
-        self.media.segments.get(index).map_or(self.media.target_s, |segment| segment.duration_s)
+        self.media
+            .segments
+            .get(index)
+            .map_or(self.media.target_s, |segment| segment.duration_s)
     }
 
     fn parts_at(&self, index: usize) -> &[Part] {
-        self.media.segments.get(index).map_or(&self.media.open_parts, |segment| &segment.parts)
+        self.media
+            .segments
+            .get(index)
+            .map_or(&self.media.open_parts, |segment| &segment.parts)
     }
 
     fn map_at(&self, index: usize) -> Option<Map> {
-        self.media.segments.get(index).or(self.media.segments.last())?.map.clone()
+        self.media
+            .segments
+            .get(index)
+            .or(self.media.segments.last())?
+            .map
+            .clone()
     }
 
     /// The oldest part still listed, with the number and position of its segment.
     fn oldest_part(&self) -> Option<(usize, f64, &Part)> {
-        (0..=self.media.segments.len()).find_map(|index| Some((index, self.starts[index], self.parts_at(index).first()?)))
+        (0..=self.media.segments.len())
+            .find_map(|index| Some((index, self.starts[index], self.parts_at(index).first()?)))
     }
 }
 
@@ -271,11 +324,19 @@ fn duration(parts: &[Part]) -> f64 {
 
 /// Takes the skipped segments from the playlist before; false if it does not have them all.
 fn fill_skipped(media: &mut Media, previous: &mut Media) -> bool {
-    let (Some(from), Ok(count)) = (media.first.checked_sub(previous.first), usize::try_from(media.skipped)) else {
+    let (Some(from), Ok(count)) = (
+        media.first.checked_sub(previous.first),
+        usize::try_from(media.skipped),
+    ) else {
         return false;
     };
-    let Ok(from) = usize::try_from(from) else { return false };
-    let Some(known) = from.checked_add(count).and_then(|to| previous.segments.get_mut(from..to)) else {
+    let Ok(from) = usize::try_from(from) else {
+        return false;
+    };
+    let Some(known) = from
+        .checked_add(count)
+        .and_then(|to| previous.segments.get_mut(from..to))
+    else {
         return false;
     };
     let mut segments: Vec<Segment> = known.to_vec();

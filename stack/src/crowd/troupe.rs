@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use url::Url;
 
+use super::Args;
 use super::arrival::{Arrival, Coming, Talk, acts, arrivals};
 use super::browser::{self, Browser};
 use super::chatter;
@@ -18,7 +19,6 @@ use super::playback::Settings;
 use super::scene::Scene;
 use super::session::{Session, Shared};
 use super::viewer;
-use super::Args;
 use crate::truth::Role;
 
 /// All users of a run.
@@ -57,7 +57,8 @@ impl Troupe<'_> {
                 () = tokio::time::sleep_until(at) => {}
                 () = self.shared.stop.cancelled() => break,
             }
-            self.send_in(&mut sessions, &user, began.elapsed().as_secs_f64()).await;
+            self.send_in(&mut sessions, &user, began.elapsed().as_secs_f64())
+                .await;
             // Who has left is let go of, so that long runs hold no more than who is there.
             while sessions.try_join_next().is_some() {}
         }
@@ -66,10 +67,29 @@ impl Troupe<'_> {
 
     /// Everybody in order of coming; each sort from its own part of the seed.
     fn users(&self) -> Vec<User> {
-        let Scene { players, chatters, gamers } = &self.scene;
-        let watching = Coming { over_s: players.arrive_over_s, rush: players.rush, stay_s: players.stay_s, stay_least_s: players.stay_least_s };
-        let talking = Coming { over_s: chatters.arrive_over_s, rush: chatters.rush, stay_s: chatters.stay_s, stay_least_s: chatters.stay_least_s };
-        let gaming = Coming { over_s: gamers.arrive_over_s, rush: gamers.rush, stay_s: gamers.stay_s, stay_least_s: gamers.stay_least_s };
+        let Scene {
+            players,
+            chatters,
+            gamers,
+        } = &self.scene;
+        let watching = Coming {
+            over_s: players.arrive_over_s,
+            rush: players.rush,
+            stay_s: players.stay_s,
+            stay_least_s: players.stay_least_s,
+        };
+        let talking = Coming {
+            over_s: chatters.arrive_over_s,
+            rush: chatters.rush,
+            stay_s: chatters.stay_s,
+            stay_least_s: chatters.stay_least_s,
+        };
+        let gaming = Coming {
+            over_s: gamers.arrive_over_s,
+            rush: gamers.rush,
+            stay_s: gamers.stay_s,
+            stay_least_s: gamers.stay_least_s,
+        };
         let sorts = [
             (Sort::Model, "p", self.args.players, watching),
             (Sort::Chatter, "c", self.args.chatters, talking),
@@ -80,7 +100,11 @@ impl Troupe<'_> {
         for (place, (sort, letter, count, coming)) in (0_u64..).zip(sorts) {
             let seed = self.args.seed.wrapping_mul(4).wrapping_add(place);
             let come = arrivals(seed, coming, count).into_iter().enumerate();
-            users.extend(come.map(|(number, arrival)| User { arrival, sort, name: format!("{letter}-{}-{number:05}", self.args.seed).into() }));
+            users.extend(come.map(|(number, arrival)| User {
+                arrival,
+                sort,
+                name: format!("{letter}-{}-{number:05}", self.args.seed).into(),
+            }));
         }
         users.sort_by(|a, b| a.arrival.at_s.total_cmp(&b.arrival.at_s));
         users
@@ -88,22 +112,51 @@ impl Troupe<'_> {
 
     async fn send_in(&self, sessions: &mut JoinSet<()>, user: &User, now_s: f64) {
         let late_s = now_s - user.arrival.at_s;
-        let User { arrival: Arrival { seed, stay_s, .. }, .. } = *user;
+        let User {
+            arrival: Arrival { seed, stay_s, .. },
+            ..
+        } = *user;
         match user.sort {
             Sort::Model => {
-                let Some(url) = self.args.stream.clone() else { return };
+                let Some(url) = self.args.stream.clone() else {
+                    return;
+                };
                 let acts = acts(seed, &self.scene.players, stay_s);
-                let plan = viewer::Plan { acts, leave_at: stay_s, settings: Settings::default(), url: url.clone() };
-                self.begin(sessions, user, &url, late_s, |session, gate| viewer::watch(session, gate, plan)).await;
+                let plan = viewer::Plan {
+                    acts,
+                    leave_at: stay_s,
+                    settings: Settings::default(),
+                    url: url.clone(),
+                };
+                self.begin(sessions, user, &url, late_s, |session, gate| {
+                    viewer::watch(session, gate, plan)
+                })
+                .await;
             }
             Sort::Chromium => {
-                let (Some(url), Some((browser, config))) = (self.args.stream.clone(), self.browser.clone()) else { return };
+                let (Some(url), Some((browser, config))) =
+                    (self.args.stream.clone(), self.browser.clone())
+                else {
+                    return;
+                };
                 let acts = acts(seed, &self.scene.players, stay_s);
-                let plan = browser::Plan { acts, leave_at: stay_s, config, url };
+                let plan = browser::Plan {
+                    acts,
+                    leave_at: stay_s,
+                    config,
+                    url,
+                };
                 self.begin_page(sessions, user, browser, plan);
             }
             Sort::Chatter => {
-                let Some(url) = self.args.chat.as_ref().map(|url| room(url, &self.scene.chatters.room, &user.name)) else { return };
+                let Some(url) = self
+                    .args
+                    .chat
+                    .as_ref()
+                    .map(|url| room(url, &self.scene.chatters.room, &user.name))
+                else {
+                    return;
+                };
                 let plan = chatter::Plan {
                     url: url.clone(),
                     talk: Talk::new(seed, &self.scene.chatters, now_s),
@@ -111,23 +164,48 @@ impl Troupe<'_> {
                     leave_at: stay_s,
                     text_bytes: self.scene.chatters.text_bytes,
                 };
-                self.begin(sessions, user, &url, late_s, |session, gate| chatter::talk(session, gate, plan)).await;
+                self.begin(sessions, user, &url, late_s, |session, gate| {
+                    chatter::talk(session, gate, plan)
+                })
+                .await;
             }
             Sort::Gamer => {
-                let Some(url) = self.args.game.clone() else { return };
-                let plan = gamer::Plan { url: url.clone(), gaming: self.scene.gamers.clone(), seed, leave_at: stay_s };
-                self.begin(sessions, user, &url, late_s, |session, gate| gamer::play(session, gate, plan)).await;
+                let Some(url) = self.args.game.clone() else {
+                    return;
+                };
+                let plan = gamer::Plan {
+                    url: url.clone(),
+                    gaming: self.scene.gamers.clone(),
+                    seed,
+                    leave_at: stay_s,
+                };
+                self.begin(sessions, user, &url, late_s, |session, gate| {
+                    gamer::play(session, gate, plan)
+                })
+                .await;
             }
         }
     }
 
     /// A browser's page takes a while to make: the session begins when it is there.
-    fn begin_page(&self, sessions: &mut JoinSet<()>, user: &User, browser: Arc<Browser>, plan: browser::Plan) {
+    fn begin_page(
+        &self,
+        sessions: &mut JoinSet<()>,
+        user: &User,
+        browser: Arc<Browser>,
+        plan: browser::Plan,
+    ) {
         let (shared, name, asked) = (self.shared.clone(), Arc::clone(&user.name), Instant::now());
         sessions.spawn(async move {
             match browser.open_page().await {
                 Ok(page) => {
-                    let session = shared.open(&name, Role::Player, "chromium", plan.url.as_str(), asked.elapsed().as_secs_f64());
+                    let session = shared.open(
+                        &name,
+                        Role::Player,
+                        "chromium",
+                        plan.url.as_str(),
+                        asked.elapsed().as_secs_f64(),
+                    );
                     browser.watch(page, &session, &plan).await;
                 }
                 Err(error) => tracing::warn!(session = %name, "no page for a player: {error:#}"),
@@ -135,8 +213,14 @@ impl Troupe<'_> {
         });
     }
 
-    async fn begin<F>(&self, sessions: &mut JoinSet<()>, user: &User, url: &Url, late_s: f64, act: impl FnOnce(Session, Gate) -> F)
-    where
+    async fn begin<F>(
+        &self,
+        sessions: &mut JoinSet<()>,
+        user: &User,
+        url: &Url,
+        late_s: f64,
+        act: impl FnOnce(Session, Gate) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let (valve, gate) = watch::channel(true);
@@ -145,9 +229,17 @@ impl Troupe<'_> {
             Sort::Chatter => Role::Chatter,
             Sort::Gamer => Role::Gamer,
         };
-        let session = self.shared.open(&user.name, role, "crowd", url.as_str(), late_s);
+        let session = self
+            .shared
+            .open(&user.name, role, "crowd", url.as_str(), late_s);
         // Orders are rare; should their queue be gone, the session just cannot be ordered about.
-        let _told = self.comers.send(Member { session: session.clone(), valve }).await;
+        let _told = self
+            .comers
+            .send(Member {
+                session: session.clone(),
+                valve,
+            })
+            .await;
         sessions.spawn(act(session, gate));
     }
 }

@@ -105,7 +105,9 @@ impl Viewer<'_> {
         while let Some(request) = self.player.take_request() {
             let (net, progress) = (self.net.clone(), SharedProgress::default());
             let (id, shared) = (request.id, progress.clone());
-            let handle = self.tasks.spawn(async move { (id, net.fetch(&request, &shared).await) });
+            let handle = self
+                .tasks
+                .spawn(async move { (id, net.fetch(&request, &shared).await) });
             self.running.insert(id, (handle, progress));
         }
         while let Some((at, event)) = self.player.take_note() {
@@ -135,7 +137,10 @@ impl Viewer<'_> {
                 self.connections.remove(0);
             }
             self.connections.push(local);
-            self.session.put(Event::Connect { local: local.to_string(), remote: remote.to_string() });
+            self.session.put(Event::Connect {
+                local: local.to_string(),
+                remote: remote.to_string(),
+            });
         }
     }
 
@@ -152,13 +157,16 @@ impl Viewer<'_> {
         let standing = self.player.standing(now);
         let bytes = std::mem::take(&mut self.bytes_of_level);
         if self.player.playback().has_started() {
-            self.session.put_at_s(now, Event::Level {
-                buffer_s: standing.buffer_s,
-                playhead_s: standing.playhead_s,
-                latency_s: standing.latency_s,
-                bytes,
-                estimate_bps: standing.estimate_bps,
-            });
+            self.session.put_at_s(
+                now,
+                Event::Level {
+                    buffer_s: standing.buffer_s,
+                    playhead_s: standing.playhead_s,
+                    latency_s: standing.latency_s,
+                    bytes,
+                    estimate_bps: standing.estimate_bps,
+                },
+            );
         }
     }
 
@@ -167,7 +175,10 @@ impl Viewer<'_> {
         self.player.leave(now);
         self.pump();
         self.tasks.abort_all();
-        self.session.put(Event::Disconnect { reason: Reason::Done, detail: String::new() });
+        self.session.put(Event::Disconnect {
+            reason: Reason::Done,
+            detail: String::new(),
+        });
         let spent = self.player.playback().spent();
         let (parts, late_parts) = self.player.parts();
         self.session.put(Event::End {
@@ -185,3 +196,6 @@ impl Viewer<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

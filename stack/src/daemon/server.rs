@@ -38,7 +38,7 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Requests at a time in one HTTP/2 connection.
     pub(crate) streams: u32,
-    /// Time for a TLS handshake and for each HTTP/1 request's header.
+    /// Time for a TLS handshake and for each HTTP/1 request's header, idle time before it included.
     pub(crate) header: Duration,
     /// Time without any progress in sending an answer, after which the connection is cut.
     pub(crate) write: Duration,
@@ -49,7 +49,7 @@ impl Default for Limits {
         Self {
             connections: 20_000,
             streams: 128,
-            header: Duration::from_secs(10),
+            header: Duration::from_secs(30),
             write: Duration::from_secs(20),
         }
     }

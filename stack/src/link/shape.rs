@@ -25,6 +25,13 @@ pub(crate) fn apply(
         // There may be none to take away.
         let _ = run(tc(leaves).args(["qdisc", "del", "dev", interface, "root"]));
     } else {
+        if shaper == Shaper::Htb {
+            // One that is there cannot be replaced by itself; without one the class is refused.
+            let root = [
+                "dev", interface, "root", "handle", "1:", "htb", "default", "1",
+            ];
+            let _ = run(tc(leaves).args(["qdisc", "add"]).args(root));
+        }
         for words in rate(interface, shaper, impairment) {
             run(tc(leaves).args(words))?;
         }
@@ -63,9 +70,6 @@ fn rate(interface: &str, shaper: Shaper, impairment: &Impairment) -> Vec<Vec<Str
         Shaper::Htb => {
             let limit = limit.max(PACKET_BYTES).min(u64::from(u32::MAX));
             vec![
-                words(format!(
-                    "qdisc replace dev {interface} root handle 1: htb default 1"
-                )),
                 words(format!(
                     "class replace dev {interface} parent 1: classid 1:1 htb rate {rate}bit burst {burst} cburst {burst}"
                 )),
@@ -115,7 +119,7 @@ mod tests {
             "qdisc replace dev a root handle 1: tbf rate 1000000bit burst 3000 limit 3000"
         );
         assert!(
-            rate("a", Shaper::Htb, &narrow)[2]
+            rate("a", Shaper::Htb, &narrow)[1]
                 .join(" ")
                 .ends_with("limit 1500")
         );

@@ -243,7 +243,7 @@ pub(crate) enum WaitingFor {
 }
 
 /// Which side of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
     /// From here on.

@@ -50,8 +50,14 @@ impl Truth {
             .name("truth".to_owned())
             .spawn(move || write_all(out, &lines))
             .context("starting the writer of the truth")?;
-        let shared = Shared { queue, lost: AtomicU64::new(0), thread: Mutex::new(Some(thread)) };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            queue,
+            lost: AtomicU64::new(0),
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Puts down what happens now. Never waits: a full queue counts the line as lost.
@@ -61,7 +67,11 @@ impl Truth {
 
     /// Puts down what happened at another moment.
     pub(crate) fn put_at(&self, at: Stamp, session: Option<&Arc<str>>, event: Event) {
-        let record = Record { at, session: session.cloned(), event };
+        let record = Record {
+            at,
+            session: session.cloned(),
+            event,
+        };
         match self.shared.queue.try_send(Message::Line(Box::new(record))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
@@ -73,13 +83,28 @@ impl Truth {
     /// Writes what is queued and the last line, and returns the sums; later lines are lost, and a
     /// second call returns zeros.
     pub(crate) fn close(&self) -> Totals {
-        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return Totals::default() };
+        let thread = self
+            .shared
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(thread) = thread else {
+            return Totals::default();
+        };
         // Lost lines must be known before the last line is written: they travel as a line.
         let lost = self.shared.lost.load(Ordering::Relaxed);
-        let last = Record { at: Stamp::now(), session: None, event: Event::Last { lines: 0, lost } };
+        let last = Record {
+            at: Stamp::now(),
+            session: None,
+            event: Event::Last { lines: 0, lost },
+        };
         // Blocking is right here: the writer empties the queue, and nothing else is left to do.
-        let sent = self.shared.queue.send(Message::Line(Box::new(last))).is_ok();
+        let sent = self
+            .shared
+            .queue
+            .send(Message::Line(Box::new(last)))
+            .is_ok();
         let closed = self.shared.queue.send(Message::Close).is_ok();
         match thread.join() {
             Ok(totals) if sent && closed => totals,
@@ -168,7 +193,9 @@ mod tests {
         fn lines(&self) -> Vec<serde_json::Value> {
             let bytes = self.bytes.lock().unwrap();
             let text = std::str::from_utf8(&bytes).unwrap();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
         }
     }
 
@@ -192,9 +219,22 @@ mod tests {
         let sink = Sink::default();
         sink.open();
         let truth = Truth::start(Box::new(sink.clone())).unwrap();
-        truth.put(None, Event::Run { schema: SCHEMA, writer: "crowd", seed: 7, name: "idol".into() });
+        truth.put(
+            None,
+            Event::Run {
+                schema: SCHEMA,
+                writer: "crowd",
+                seed: 7,
+                name: "idol".into(),
+            },
+        );
         let session: Arc<str> = "p-1".into();
-        let start = Event::Start { role: Role::Player, client: "crowd", url: "u".into(), late_ms: 0.5 };
+        let start = Event::Start {
+            role: Role::Player,
+            client: "crowd",
+            url: "u".into(),
+            late_ms: 0.5,
+        };
         truth.put(Some(&session), start);
         assert_eq!(truth.close(), Totals { lines: 2, lost: 0 });
         let lines = sink.lines();
@@ -205,7 +245,10 @@ mod tests {
         assert_eq!(lines[1]["role"], "player");
         assert!(lines[1]["mono_ns"].as_u64() >= lines[0]["mono_ns"].as_u64());
         assert!(lines[1]["wall_ns"].as_u64().unwrap() > 1_600_000_000_000_000_000);
-        assert_eq!((&lines[2]["kind"], lines[2]["lines"].as_u64()), (&"last".into(), Some(2)));
+        assert_eq!(
+            (&lines[2]["kind"], lines[2]["lines"].as_u64()),
+            (&"last".into(), Some(2))
+        );
     }
 
     #[test]

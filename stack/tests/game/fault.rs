@@ -8,7 +8,7 @@ use crate::proto::watch_assignments_response::Update;
 use crate::server::{SOON, Server, eventually, is_gone};
 
 const HEALTH: &str =
-    "[game.arenas.health]\ninitial_delay_ms = 0\nperiod_ms = 200\nfailure_threshold = 3\n";
+    "[game.arenas.health]\ninitial_delay_ms = 0\nperiod_ms = 500\nfailure_threshold = 4\n";
 
 #[tokio::test]
 async fn a_crash_ends_the_match_tells_its_players_and_the_arena_is_replaced() {
@@ -63,7 +63,7 @@ async fn a_hung_arena_is_found_by_its_missing_beats_and_killed() {
 
 #[tokio::test]
 async fn a_match_that_a_hung_arena_never_opens_goes_to_the_next_one() {
-    let slow = HEALTH.replace("period_ms = 200", "period_ms = 1000");
+    let slow = HEALTH.replace("failure_threshold = 4", "failure_threshold = 8");
     let mut server = Server::start(&format!("open_timeout_ms = 300\n{slow}")).await;
     let pid = server.arena_pid().await;
     kill_process(pid, Signal::STOP).unwrap();

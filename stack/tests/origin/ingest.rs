@@ -219,10 +219,14 @@ fn damaged_ingest_is_taken_or_refused_and_the_origin_goes_on() {
     let (good, starts) = recording(&media);
     let good = &good[..starts[12]];
     // Most of a recording is media that nobody looks into; aim at the boxes around it.
-    let heads: Vec<usize> = (0..starts[0]).chain(starts[..12].iter().flat_map(|start| *start..start + 200)).collect();
+    let heads: Vec<usize> = (0..starts[0])
+        .chain(starts[..12].iter().flat_map(|start| *start..start + 200))
+        .collect();
     let mut state = 1_u64;
     let mut random = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
     let mut codes = std::collections::BTreeMap::new();
@@ -232,7 +236,12 @@ fn damaged_ingest_is_taken_or_refused_and_the_origin_goes_on() {
             bytes[heads[random(heads.len())]] = random(256) as u8;
         }
         let answer = origin.ask("PUT", "/ingest/damaged", &[], &bytes);
-        assert!([201, 400, 413].contains(&answer.code), "{} {}", answer.code, answer.text());
+        assert!(
+            [201, 400, 413].contains(&answer.code),
+            "{} {}",
+            answer.code,
+            answer.text()
+        );
         *codes.entry(answer.code).or_insert(0) += 1;
     }
     assert!(codes.len() > 1, "nothing was damaged: {codes:?}");

@@ -101,6 +101,24 @@ static PACKAGES: &[Package] = &[
         "promtool",
         "a real scraper, and the checker of expositions",
     ),
+    program(
+        Part::Test,
+        "prometheus-alertmanager",
+        "prometheus-alertmanager",
+        "receives real pages",
+    ),
+    program(
+        Part::Test,
+        "ffmpeg",
+        "ffmpeg",
+        "makes the stack's streams, and plays them",
+    ),
+    program(
+        Part::Test,
+        "redis-server",
+        "redis-server",
+        "the chat's real backend",
+    ),
     Package {
         part: Part::Test,
         name: "python3-venv",

@@ -66,7 +66,7 @@ impl Target {
         // Limits off, since one publisher stands for many; everything else as it comes.
         let free = "{ per_s = 100000000, burst = 100000000 }";
         let mut text = format!(
-            "[chat]\nlisten = \"127.0.0.1:0\"\nconnection_rate = {free}\nroom_rate = {free}\n"
+            "[chat]\nlisten = \"127.0.0.1:0\"\nconnection_rate = {free}\nroom_rate = {free}\nping_s = 1800\nsilent_s = 3600\n"
         );
         if kind == Kind::Single {
             text.push_str("tick_ms = 0\nbatch_items = 1\n");

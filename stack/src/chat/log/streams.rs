@@ -34,6 +34,8 @@ mod writer;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long the rest may take to be written when the service ends.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks whether it is.
+const CLOSE_STEP: Duration = Duration::from_millis(10);
 
 /// Items of a room on their way to Redis.
 struct Waiting {
@@ -56,8 +58,6 @@ struct Inner {
     queue: Mutex<Queue>,
     /// Something waits.
     filled: Notify,
-    /// Nothing waits any more.
-    emptied: Notify,
     rooms: Mutex<HashMap<Box<str>, Weak<Room>>>,
     /// There are rooms.
     followed: Notify,
@@ -102,7 +102,6 @@ impl Streams {
             manager,
             queue: Mutex::default(),
             filled: Notify::new(),
-            emptied: Notify::new(),
             rooms: Mutex::default(),
             followed: Notify::new(),
             reader: AtomicI64::new(0),
@@ -248,12 +247,8 @@ impl Log for Streams {
     fn close(&self) -> Boxed<'_, ()> {
         Box::pin(async move {
             let emptied = async {
-                loop {
-                    let notified = self.inner.emptied.notified();
-                    if self.inner.queue().items == 0 {
-                        return;
-                    }
-                    notified.await;
+                while self.inner.queue().items > 0 {
+                    tokio::time::sleep(CLOSE_STEP).await;
                 }
             };
             if tokio::time::timeout(CLOSE_WITHIN, emptied).await.is_err() {

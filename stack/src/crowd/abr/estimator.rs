@@ -21,7 +21,12 @@ pub(crate) struct Estimator {
 impl Estimator {
     /// With the estimate to use until an object was measured.
     pub(crate) fn new(default_bps: f64) -> Self {
-        Self { fast: Ewma::new(FAST_S), slow: Ewma::new(SLOW_S), first_byte: Ewma::new(SLOW_S), default_bps }
+        Self {
+            fast: Ewma::new(FAST_S),
+            slow: Ewma::new(SLOW_S),
+            first_byte: Ewma::new(SLOW_S),
+            default_bps,
+        }
     }
 
     /// One object: its loading time without the wait for the first byte, and its size.

@@ -10,7 +10,11 @@ pub(super) struct Ewma {
 
 impl Ewma {
     pub(super) fn new(half_life: f64) -> Self {
-        Self { decay: 0.5_f64.powf(1.0 / half_life), estimate: 0.0, weight: 0.0 }
+        Self {
+            decay: 0.5_f64.powf(1.0 / half_life),
+            estimate: 0.0,
+            weight: 0.0,
+        }
     }
 
     pub(super) fn add(&mut self, weight: f64, value: f64) {

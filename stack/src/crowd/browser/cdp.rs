@@ -75,23 +75,48 @@ impl Cdp {
             }
             route.close();
         });
-        Ok(Self { calls, next: AtomicU64::new(1), routes })
+        Ok(Self {
+            calls,
+            next: AtomicU64::new(1),
+            routes,
+        })
     }
 
     /// Calls a method, of the browser or of a page, and returns its result.
-    pub(super) async fn call(&self, target: Option<&Target>, method: &str, params: Value) -> Result<Value> {
+    pub(super) async fn call(
+        &self,
+        target: Option<&Target>,
+        method: &str,
+        params: Value,
+    ) -> Result<Value> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.routes.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+        self.routes
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, answer);
         let mut call = json!({ "id": id, "method": method, "params": params });
         if let Some(target) = target {
             call["sessionId"] = Value::from(&**target);
         }
-        self.calls.send(call.to_string()).await.with_context(|| format!("Chromium is gone, calling {method}"))?;
+        self.calls
+            .send(call.to_string())
+            .await
+            .with_context(|| format!("Chromium is gone, calling {method}"))?;
         let answer = tokio::time::timeout(ANSWER, answered).await;
-        self.routes.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.routes
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
         let message = answer
-            .with_context(|| format!("Chromium did not answer {method} within {} s", ANSWER.as_secs()))?
+            .with_context(|| {
+                format!(
+                    "Chromium did not answer {method} within {} s",
+                    ANSWER.as_secs()
+                )
+            })?
             .with_context(|| format!("Chromium is gone, calling {method}"))?;
         if let Some(error) = message.error {
             bail!("Chromium refused {method}: {error}");
@@ -101,19 +126,30 @@ impl Cdp {
 
     /// Events of a page go there from now on; what finds it full is dropped.
     pub(super) fn listen(&self, target: &Target, events: mpsc::Sender<Message>) {
-        self.routes.events.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(target), events);
+        self.routes
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(Arc::clone(target), events);
     }
 }
 
 impl Routes {
     fn pass_on(&self, message: Message) {
         if let Some(id) = message.id {
-            let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            // Who gave up waiting needs no answer.
-            let _unwanted = waiting.map(|waiting| waiting.send(message));
+            let waiting = self
+                .answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+            if let Some(waiting) = waiting {
+                // Who gave up waiting needs no answer.
+                let _unwanted = waiting.send(message);
+            }
         } else if let Some(target) = &message.target {
             let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-            if message.method == "Inspector.targetCrashed" || message.method == "Inspector.detached" {
+            if message.method == "Inspector.targetCrashed" || message.method == "Inspector.detached"
+            {
                 events.remove(target.as_str());
             } else if let Some(listener) = events.get(target.as_str()) {
                 let _full = listener.try_send(message);
@@ -123,7 +159,13 @@ impl Routes {
 
     /// Nobody will be answered any more.
     fn close(&self) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

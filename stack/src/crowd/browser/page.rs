@@ -46,15 +46,43 @@ struct Told {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum What {
-    Startup { ms: f64, latency_s: Option<f64>, rung_bps: u64 },
-    StallBegin { playhead_s: f64 },
-    StallEnd { playhead_s: f64, recovered: bool },
-    Switch { from_bps: u64, to_bps: u64 },
-    Level { buffer_s: f64, playhead_s: f64, latency_s: Option<f64>, bytes: u64, estimate_bps: u64 },
-    Failure { what: String, detail: String },
-    Pause { playhead_s: f64 },
-    Resume { playhead_s: f64 },
-    Seek { from_s: f64, to_s: f64 },
+    Startup {
+        ms: f64,
+        latency_s: Option<f64>,
+        rung_bps: u64,
+    },
+    StallBegin {
+        playhead_s: f64,
+    },
+    StallEnd {
+        playhead_s: f64,
+        recovered: bool,
+    },
+    Switch {
+        from_bps: u64,
+        to_bps: u64,
+    },
+    Level {
+        buffer_s: f64,
+        playhead_s: f64,
+        latency_s: Option<f64>,
+        bytes: u64,
+        estimate_bps: u64,
+    },
+    Failure {
+        what: String,
+        detail: String,
+    },
+    Pause {
+        playhead_s: f64,
+    },
+    Resume {
+        playhead_s: f64,
+    },
+    Seek {
+        from_s: f64,
+        to_s: f64,
+    },
     Seeked {},
 }
 
@@ -71,16 +99,27 @@ struct Sums {
     playhead_s: f64,
 }
 
-pub(super) async fn run(browser: &Browser, page: &mut Page, session: &Session, plan: &Plan) -> Result<()> {
+pub(super) async fn run(
+    browser: &Browser,
+    page: &mut Page,
+    session: &Session,
+    plan: &Plan,
+) -> Result<()> {
     let Page { id, told, .. } = page;
-    let options = json!({ "url": plan.url.as_str(), "session": &*session.name, "config": plan.config });
-    browser.evaluate(id, &format!("window.options = {options};")).await?;
+    let options =
+        json!({ "url": plan.url.as_str(), "session": &*session.name, "config": plan.config });
+    browser
+        .evaluate(id, &format!("window.options = {options};"))
+        .await?;
     browser.evaluate(id, SCRIPT).await?;
     let clock = session.clock;
     let mut acts = plan.acts.iter().copied().peekable();
     let mut sums = Sums::default();
     let quit = loop {
-        let next = acts.peek().map_or(f64::INFINITY, |(at, _)| *at).min(plan.leave_at);
+        let next = acts
+            .peek()
+            .map_or(f64::INFINITY, |(at, _)| *at)
+            .min(plan.leave_at);
         tokio::select! {
             message = told.recv() => {
                 let message = message.context("the page is gone")?;
@@ -99,7 +138,8 @@ pub(super) async fn run(browser: &Browser, page: &mut Page, session: &Session, p
     };
     let _gone = browser.evaluate(id, "window.act('leave')").await;
     // What it told last is on its way.
-    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(50), told.recv()).await {
+    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(50), told.recv()).await
+    {
         note(session, &mut sums, &message);
     }
     finish(session, &sums, quit);
@@ -118,43 +158,85 @@ fn note(session: &Session, sums: &mut Sums, message: &Message) {
     if message.method != "Runtime.bindingCalled" {
         return;
     }
-    let Some(told) = message.params.get("payload").and_then(|payload| serde_json::from_str::<Told>(payload.as_str()?).ok()) else {
+    let Some(told) = message
+        .params
+        .get("payload")
+        .and_then(|payload| serde_json::from_str::<Told>(payload.as_str()?).ok())
+    else {
         return;
     };
     let at = stamp(told.wall_ms);
-    let since_ms = |since: Option<u64>| since.map_or(0.0, |since| milliseconds(at.mono_ns.saturating_sub(since)));
+    let since_ms = |since: Option<u64>| {
+        since.map_or(0.0, |since| milliseconds(at.mono_ns.saturating_sub(since)))
+    };
     let event = match told.what {
-        What::Startup { ms, latency_s, rung_bps } => Event::Startup { ms, latency_s, rung_bps },
+        What::Startup {
+            ms,
+            latency_s,
+            rung_bps,
+        } => Event::Startup {
+            ms,
+            latency_s,
+            rung_bps,
+        },
         What::StallBegin { playhead_s } => {
             sums.stall_ns = Some(at.mono_ns);
             sums.stalls += 1;
-            Event::StallBegin { playhead_s, waiting_for: WaitingFor::Nothing }
+            Event::StallBegin {
+                playhead_s,
+                waiting_for: WaitingFor::Nothing,
+            }
         }
-        What::StallEnd { playhead_s, recovered } => {
+        What::StallEnd {
+            playhead_s,
+            recovered,
+        } => {
             let duration_ms = since_ms(sums.stall_ns.take());
             sums.stalled_ms += duration_ms;
-            Event::StallEnd { duration_ms, playhead_s, recovered }
+            Event::StallEnd {
+                duration_ms,
+                playhead_s,
+                recovered,
+            }
         }
         What::Switch { from_bps, to_bps } => {
             sums.switches += 1;
             Event::Switch { from_bps, to_bps }
         }
-        What::Level { buffer_s, playhead_s, latency_s, bytes, estimate_bps } => {
+        What::Level {
+            buffer_s,
+            playhead_s,
+            latency_s,
+            bytes,
+            estimate_bps,
+        } => {
             if sums.playhead_s == 0.0 {
                 sums.first_s = playhead_s;
             }
             sums.playhead_s = playhead_s;
             sums.bytes += bytes;
-            Event::Level { buffer_s, playhead_s, latency_s, bytes, estimate_bps }
+            Event::Level {
+                buffer_s,
+                playhead_s,
+                latency_s,
+                bytes,
+                estimate_bps,
+            }
         }
-        What::Failure { what, detail } => Event::Failure { what, reason: Reason::Other, detail },
+        What::Failure { what, detail } => Event::Failure {
+            what,
+            reason: Reason::Other,
+            detail,
+        },
         What::Pause { playhead_s } => Event::Pause { playhead_s },
         What::Resume { playhead_s } => Event::Resume { playhead_s },
         What::Seek { from_s, to_s } => {
             sums.seek_ns = Some(at.mono_ns);
             Event::Seek { from_s, to_s }
         }
-        What::Seeked {} => Event::Seeked { ms: since_ms(sums.seek_ns.take()) },
+        What::Seeked {} => Event::Seeked {
+            ms: since_ms(sums.seek_ns.take()),
+        },
     };
     session.put_stamped(at, event);
 }
@@ -162,7 +244,11 @@ fn note(session: &Session, sums: &mut Sums, message: &Message) {
 /// The page's wall clock on both of ours.
 fn stamp(wall_ms: f64) -> Stamp {
     let now = Stamp::now();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates"
+    )]
     let wall_ns = (wall_ms * 1e6) as u64;
     let ago = i64::try_from(now.wall_ns.saturating_sub(wall_ns)).unwrap_or_default();
     now.shifted(-ago)
@@ -170,7 +256,10 @@ fn stamp(wall_ms: f64) -> Stamp {
 
 fn finish(session: &Session, sums: &Sums, quit: bool) {
     let lasted_ms = session.clock.now_s() * 1e3;
-    session.put(Event::Disconnect { reason: Reason::Done, detail: String::new() });
+    session.put(Event::Disconnect {
+        reason: Reason::Done,
+        detail: String::new(),
+    });
     session.put(Event::End {
         quit,
         lasted_ms,
@@ -186,7 +275,10 @@ fn finish(session: &Session, sums: &Sums, quit: bool) {
     });
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sessions fit 53 bits of nanoseconds")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sessions fit 53 bits of nanoseconds"
+)]
 fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }

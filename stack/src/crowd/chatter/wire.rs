@@ -52,7 +52,10 @@ pub(super) fn make_id(now: Stamp, number: u64) -> String {
 pub(super) fn latency_ms(now: Stamp, id: &str) -> Option<f64> {
     let (at_us, _) = id.split_once('-')?;
     let elapsed_us = (now.mono_ns / 1000).checked_sub(at_us.parse().ok()?)?;
-    #[expect(clippy::cast_precision_loss, reason = "latencies fit 53 bits of microseconds")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "latencies fit 53 bits of microseconds"
+    )]
     Some(elapsed_us as f64 / 1e3)
 }
 
@@ -61,10 +64,19 @@ pub(super) fn make_message(saying: Saying, id: &str, text_bytes: usize) -> (&'st
     match saying {
         Saying::Text => {
             let text: String = "na ".chars().cycle().take(text_bytes).collect();
-            ("message", format!(r#"{{"t":"msg","text":"{text}","id":"{id}"}}"#))
+            (
+                "message",
+                format!(r#"{{"t":"msg","text":"{text}","id":"{id}"}}"#),
+            )
         }
-        Saying::Vote(option) => ("vote", format!(r#"{{"t":"vote","poll":"final","option":"o{option}","id":"{id}"}}"#)),
-        Saying::Gift(count) => ("gift", format!(r#"{{"t":"gift","gift":"rose","n":{count},"id":"{id}"}}"#)),
+        Saying::Vote(option) => (
+            "vote",
+            format!(r#"{{"t":"vote","poll":"final","option":"o{option}","id":"{id}"}}"#),
+        ),
+        Saying::Gift(count) => (
+            "gift",
+            format!(r#"{{"t":"gift","gift":"rose","n":{count},"id":"{id}"}}"#),
+        ),
     }
 }
 
@@ -76,16 +88,39 @@ mod tests {
 
     #[test]
     fn batches_hellos_and_refusals_are_told_apart() {
-        let batch = parse(r#"{"rev":20,"items":[{"t":"msg","text":"hi","id":"5-1","at_ms":1,"user":"ann"}]}"#).unwrap();
-        assert_eq!((batch.rev, batch.items.len(), batch.items[0].id.as_deref()), (Some(20), 1, Some("5-1")));
-        assert_eq!(parse(r#"{"hello":{"room":"main","rev":17}}"#).unwrap().hello.unwrap().rev, 17);
-        assert_eq!(parse(r#"{"err":{"code":"rate_limited","id":"m1"}}"#).unwrap().err.unwrap().code, "rate_limited");
+        let batch = parse(
+            r#"{"rev":20,"items":[{"t":"msg","text":"hi","id":"5-1","at_ms":1,"user":"ann"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (batch.rev, batch.items.len(), batch.items[0].id.as_deref()),
+            (Some(20), 1, Some("5-1"))
+        );
+        assert_eq!(
+            parse(r#"{"hello":{"room":"main","rev":17}}"#)
+                .unwrap()
+                .hello
+                .unwrap()
+                .rev,
+            17
+        );
+        assert_eq!(
+            parse(r#"{"err":{"code":"rate_limited","id":"m1"}}"#)
+                .unwrap()
+                .err
+                .unwrap()
+                .code,
+            "rate_limited"
+        );
         assert!(parse(r#"{"tally":{"gifts":{}}}"#).unwrap().rev.is_none());
     }
 
     #[test]
     fn an_id_tells_how_long_ago_it_was_made() {
-        let made = Stamp { mono_ns: 5_000_000_000, wall_ns: 0 };
+        let made = Stamp {
+            mono_ns: 5_000_000_000,
+            wall_ns: 0,
+        };
         let id = make_id(made, 7);
         let later = made.shifted(12_500_000);
         assert_eq!(latency_ms(later, &id), Some(12.5));

@@ -29,7 +29,10 @@ impl Ranges {
 
     /// End of the stretch around a position, or the position itself.
     pub(super) fn contiguous_end(&self, position: f64) -> f64 {
-        let around = self.0.iter().find(|&&(start, end)| start <= position + HOLE_S && end >= position);
+        let around = self
+            .0
+            .iter()
+            .find(|&&(start, end)| start <= position + HOLE_S && end >= position);
         around.map_or(position, |&(_, end)| end)
     }
 }

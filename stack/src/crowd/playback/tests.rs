@@ -27,12 +27,20 @@ fn a_stall_begins_when_the_media_ends_not_when_somebody_looks() {
     let mut playback = player(1);
     playback.append(1.0, 0, 0.0, 2.0);
     playback.advance(10.0);
-    let began = Change::StallBegan { at: 3.0, playhead: 2.0 };
+    let began = Change::StallBegan {
+        at: 3.0,
+        playhead: 2.0,
+    };
     assert_eq!(changes(&mut playback)[1..], [began]);
     playback.append(11.0, 0, 2.0, 2.1);
     assert!(playback.is_stalled(), "100 ms are too little to go on");
     playback.append(12.0, 0, 2.1, 4.0);
-    let ended = Change::StallEnded { at: 12.0, since: 3.0, playhead: 2.0, recovered: true };
+    let ended = Change::StallEnded {
+        at: 12.0,
+        since: 3.0,
+        playhead: 2.0,
+        recovered: true,
+    };
     assert_eq!(changes(&mut playback), [ended]);
     assert_eq!((playback.stalls(), playback.spent().stalled_s), (1, 9.0));
 }
@@ -70,7 +78,13 @@ fn pauses_and_seeks_are_no_stalls() {
     playback.advance(62.0);
     playback.append(63.0, 0, 30.0, 31.0);
     assert_eq!(playback.stalls(), 0);
-    assert_eq!(changes(&mut playback)[1..], [Change::Sought { at: 63.0, since: 60.5 }]);
+    assert_eq!(
+        changes(&mut playback)[1..],
+        [Change::Sought {
+            at: 63.0,
+            since: 60.5
+        }]
+    );
 }
 
 #[test]
@@ -78,7 +92,12 @@ fn a_user_who_leaves_ends_the_stall_unrecovered() {
     let mut playback = player(1);
     playback.append(0.0, 0, 0.0, 2.0);
     playback.leave_stall(5.0);
-    let ended = Change::StallEnded { at: 5.0, since: 2.0, playhead: 2.0, recovered: false };
+    let ended = Change::StallEnded {
+        at: 5.0,
+        since: 2.0,
+        playhead: 2.0,
+        recovered: false,
+    };
     assert_eq!(changes(&mut playback).last(), Some(&ended));
 }
 
@@ -89,7 +108,10 @@ fn the_end_of_the_stream_is_no_stall() {
     playback.set_end(0.5, 2.0);
     playback.advance(5.0);
     assert_eq!(playback.stalls(), 0);
-    assert_eq!(changes(&mut playback).last(), Some(&Change::Finished { at: 2.0 }));
+    assert_eq!(
+        changes(&mut playback).last(),
+        Some(&Change::Finished { at: 2.0 })
+    );
 }
 
 #[test]
@@ -99,7 +121,12 @@ fn back_at_the_live_edge_the_same_stall_goes_on() {
     playback.advance(4.0);
     playback.jump(30.0, 28.0);
     playback.append(31.0, 0, 28.0, 30.0);
-    let ended = Change::StallEnded { at: 31.0, since: 2.0, playhead: 28.0, recovered: true };
+    let ended = Change::StallEnded {
+        at: 31.0,
+        since: 2.0,
+        playhead: 28.0,
+        recovered: true,
+    };
     assert_eq!(changes(&mut playback).last(), Some(&ended));
     assert_eq!(playback.stalls(), 1);
 }

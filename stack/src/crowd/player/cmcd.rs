@@ -31,7 +31,8 @@ impl Player {
         let mut report = String::with_capacity(160);
         // Writing to a string cannot fail. Keys come in alphabetical order.
         if let Kind::Media { seconds } = kind {
-            let buffer_ms = hundreds((self.playback.end_of(track) - self.playback.playhead()).max(0.0) * 1e3);
+            let buffer_ms =
+                hundreds((self.playback.end_of(track) - self.playback.playhead()).max(0.0) * 1e3);
             let _ = write!(report, "bl=({buffer_ms}),");
             if !sound {
                 let _ = write!(report, "br=({}),", self.rung_bps(self.rung) / 1000);
@@ -50,7 +51,11 @@ impl Player {
             Kind::Media { .. } => "v",
         };
         let _ = write!(report, "ot={object},sf=h,sid=\"{}\"", self.session);
-        if let Some(layout) = self.loaders.get(track).and_then(|loader: &Loader| loader.layout.as_ref()) {
+        if let Some(layout) = self
+            .loaders
+            .get(track)
+            .and_then(|loader: &Loader| loader.layout.as_ref())
+        {
             report.push_str(if layout.is_live() { ",st=l" } else { ",st=v" });
         }
         if !self.playback.is_playing() && !self.playback.is_paused() {

@@ -63,22 +63,27 @@ impl Player {
     pub(super) fn next_load_at(&self, track: usize) -> Option<f64> {
         let loader = &self.loaders[track];
         let now = self.playback_now();
-        if loader.layout.is_none() {
-            return None;
-        }
+        loader.layout.as_ref()?;
         if loader.object_at > now {
             return Some(loader.object_at);
         }
         // A full buffer drains with playback; look again when it has room.
-        let over = self.playback.end_of(track) - self.playback.playhead() - self.buffer_limit(track);
+        let over =
+            self.playback.end_of(track) - self.playback.playhead() - self.buffer_limit(track);
         (over >= 0.0 && self.playback.is_playing()).then_some(now + over + 0.05)
     }
 
     /// Picks the rung for the next object; a switch drops the playlist that is on its way.
     fn adapt(&mut self, now: f64) {
         let Some(ladder) = &self.ladder else { return };
-        let Some(loader) = self.loaders.first() else { return };
-        if loader.object.is_some() || self.last_rung.is_none() || loader.layout.is_none() || self.is_forced {
+        let Some(loader) = self.loaders.first() else {
+            return;
+        };
+        if loader.object.is_some()
+            || self.last_rung.is_none()
+            || loader.layout.is_none()
+            || self.is_forced
+        {
             return;
         }
         let view = View {
@@ -86,7 +91,10 @@ impl Player {
             current: self.rung,
             buffer_s: (self.playback.end_of(0) - self.playback.playhead()).max(0.0),
             object_s: self.last_object_s,
-            live: loader.layout.as_ref().is_some_and(|layout| layout.is_live()),
+            live: loader
+                .layout
+                .as_ref()
+                .is_some_and(|layout| layout.is_live()),
             playlist_s: self.playlist_took_s,
         };
         let rung = abr::choose(&ladder.rungs, &self.estimator, &view);
@@ -94,12 +102,24 @@ impl Player {
     }
 
     pub(super) fn switch(&mut self, now: f64, rung: usize) {
-        let Some(url) = self.ladder.as_ref().and_then(|ladder| ladder.urls.get(rung)) else { return };
+        let Some(url) = self
+            .ladder
+            .as_ref()
+            .and_then(|ladder| ladder.urls.get(rung))
+        else {
+            return;
+        };
         if rung == self.rung {
             return;
         }
         let url = url.clone();
-        self.notes.push_back((now, Event::Switch { from_bps: self.rung_bps(self.rung), to_bps: self.rung_bps(rung) }));
+        self.notes.push_back((
+            now,
+            Event::Switch {
+                from_bps: self.rung_bps(self.rung),
+                to_bps: self.rung_bps(rung),
+            },
+        ));
         self.switches += 1;
         self.rung = rung;
         let old = std::mem::replace(&mut self.loaders[0], Loader::new(url));
@@ -111,8 +131,16 @@ impl Player {
 
     /// Gives up an object that will not come in time, for a lower rung.
     pub(super) fn abandon(&mut self, now: f64) {
-        let (Some(ladder), Some(loader)) = (&self.ladder, self.loaders.first()) else { return };
-        let Some(pending) = loader.object.as_ref().filter(|pending| pending.can_be_abandoned()) else { return };
+        let (Some(ladder), Some(loader)) = (&self.ladder, self.loaders.first()) else {
+            return;
+        };
+        let Some(pending) = loader
+            .object
+            .as_ref()
+            .filter(|pending| pending.can_be_abandoned())
+        else {
+            return;
+        };
         if !self.playback.is_playing() && !self.playback.is_stalled() {
             return;
         }
@@ -124,8 +152,14 @@ impl Player {
             loaded: pending.loaded,
         };
         let buffer_s = (self.playback.end_of(0) - self.playback.playhead()).max(0.0);
-        let live = loader.layout.as_ref().is_some_and(|layout| layout.is_live());
-        let Some(abandon) = abr::abandon(&ladder.rungs, &self.estimator, &loading, buffer_s, live) else { return };
+        let live = loader
+            .layout
+            .as_ref()
+            .is_some_and(|layout| layout.is_live());
+        let Some(abandon) = abr::abandon(&ladder.rungs, &self.estimator, &loading, buffer_s, live)
+        else {
+            return;
+        };
         match loading.first_byte_s {
             Some(first) => {
                 let wait = first.min(self.estimator.first_byte_s());
@@ -146,7 +180,11 @@ impl Player {
         loader.playlist_at = None;
         let mut url = loader.url.clone();
         let mut held = None;
-        if let Some(layout) = loader.layout.as_ref().filter(|layout| layout.is_live() && layout.misses == 0) {
+        if let Some(layout) = loader
+            .layout
+            .as_ref()
+            .filter(|layout| layout.is_live() && layout.misses == 0)
+        {
             let (number, part) = match layout.last_part() {
                 Some((number, part)) if number == layout.media.open() => (number, Some(part + 1)),
                 Some(_) => (layout.media.open(), Some(0)),
@@ -162,7 +200,11 @@ impl Player {
                     held = Some(f64::max(3.0 * part_s, 0.8 * layout.media.target_s).min(10.0));
                 }
             }
-            if layout.media.can_skip_until_s.is_some_and(|until| now - layout.loaded_at < until / 2.0) {
+            if layout
+                .media
+                .can_skip_until_s
+                .is_some_and(|until| now - layout.loaded_at < until / 2.0)
+            {
                 query.append_pair("_HLS_skip", "YES");
             }
             drop(query);
@@ -190,14 +232,30 @@ impl Player {
         if behind || layout.is_stale(now, loader.parts_on, playhead) {
             return;
         }
-        let Some(object) = layout.next_object(target, loader.last, &mut loader.parts_on, playhead) else { return };
-        let Some(url) = loader.resolve(&object.resource) else { return };
-        let map = object.map.as_ref().and_then(|map| Some((loader.resolve(map)?, map.range)));
+        let Some(object) = layout.next_object(target, loader.last, &mut loader.parts_on, playhead)
+        else {
+            return;
+        };
+        let Some(url) = loader.resolve(&object.resource) else {
+            return;
+        };
+        let map = object
+            .map
+            .as_ref()
+            .and_then(|map| Some((loader.resolve(map)?, map.range)));
         match map {
             Some((map_url, range)) if loader.map.as_ref() != Some(&map_url) => {
                 let url = self.with_cmcd(map_url.clone(), track, Kind::Init);
                 let id = self.ask(url, range, Want::Size);
-                let pending = Pending { id, object, asked_at: now, first_byte_s: None, loaded: 0, is_map: true, is_chained: false };
+                let pending = Pending {
+                    id,
+                    object,
+                    asked_at: now,
+                    first_byte_s: None,
+                    loaded: 0,
+                    is_map: true,
+                    is_chained: false,
+                };
                 self.loaders[track].object = Some(pending);
             }
             _ => self.ask_for_media(track, now, object, url, false),
@@ -207,15 +265,26 @@ impl Player {
     /// The next part of the segment that was loaded last, if the playlist has it.
     pub(super) fn chain(&mut self, track: usize, now: f64) {
         let loader = &mut self.loaders[track];
-        let (Some(layout), Some((segment, Some(part)))) = (&loader.layout, loader.last) else { return };
-        let Some(object) = layout.part_after(segment, part) else { return };
+        let (Some(layout), Some((segment, Some(part)))) = (&loader.layout, loader.last) else {
+            return;
+        };
+        let Some(object) = layout.part_after(segment, part) else {
+            return;
+        };
         if let Some(url) = loader.resolve(&object.resource) {
             self.ask_for_media(track, now, object, url, true);
         }
     }
 
     /// Asks for the media itself, its initialization section being there.
-    pub(super) fn ask_for_media(&mut self, track: usize, now: f64, object: Object, url: Url, is_chained: bool) {
+    pub(super) fn ask_for_media(
+        &mut self,
+        track: usize,
+        now: f64,
+        object: Object,
+        url: Url,
+        is_chained: bool,
+    ) {
         let seconds = object.end - object.start;
         let range = object.resource.range;
         let url = self.with_cmcd(url, track, Kind::Media { seconds });
@@ -223,27 +292,46 @@ impl Player {
             self.last_object_s = seconds;
         }
         let id = self.ask(url, range, Want::Size);
-        let pending = Pending { id, object, asked_at: now, first_byte_s: None, loaded: 0, is_map: false, is_chained };
+        let pending = Pending {
+            id,
+            object,
+            asked_at: now,
+            first_byte_s: None,
+            loaded: 0,
+            is_map: false,
+            is_chained,
+        };
         self.loaders[track].object = Some(pending);
     }
 
     fn ask(&mut self, url: Url, range: Option<Range>, want: Want) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.requests.push_back(Request { id, url, range, want, within: want.within() });
+        self.requests.push_back(Request {
+            id,
+            url,
+            range,
+            want,
+            within: want.within(),
+        });
         id
     }
 
     /// After a seek what is on its way is of no use.
     pub(super) fn drop_objects(&mut self) {
         for loader in &mut self.loaders {
-            self.aborts.extend(loader.object.take().map(|pending| pending.id));
+            self.aborts
+                .extend(loader.object.take().map(|pending| pending.id));
             loader.last = None;
         }
     }
 
     pub(super) fn buffer_limit(&self, track: usize) -> f64 {
-        let peak = self.ladder.as_ref().and_then(|ladder| ladder.rungs.get(self.rung)).map(|rung| rung.peak_bps);
+        let peak = self
+            .ladder
+            .as_ref()
+            .and_then(|ladder| ladder.rungs.get(self.rung))
+            .map(|rung| rung.peak_bps);
         match peak.filter(|peak| track == 0 && *peak > 0.0) {
             Some(peak) => (BUFFER_BITS / peak).clamp(BUFFER_S, BUFFER_MOST_S),
             None => BUFFER_S,

@@ -59,7 +59,14 @@ impl Player {
             return;
         };
         let Failure { reason, detail } = failure;
-        self.notes.push_back((now, Event::Failure { what: what.to_owned(), reason, detail }));
+        self.notes.push_back((
+            now,
+            Event::Failure {
+                what: what.to_owned(),
+                reason,
+                detail,
+            },
+        ));
         self.load(now);
         self.note_changes(now);
     }
@@ -69,7 +76,11 @@ impl Player {
         loader.playlist = None;
         loader.playlist_failures += 1;
         // A held request that timed out is repeated at once, without asking to be held.
-        let wait = if reason == Reason::Timeout { 0.0 } else { f64::from(loader.playlist_failures).min(RETRY_MOST_S) };
+        let wait = if reason == Reason::Timeout {
+            0.0
+        } else {
+            f64::from(loader.playlist_failures).min(RETRY_MOST_S)
+        };
         loader.playlist_at = Some(now + wait);
         if let Some(layout) = &mut loader.layout {
             layout.misses = layout.misses.max(1);
@@ -77,18 +88,27 @@ impl Player {
     }
 
     fn track_of_playlist(&self, id: u64) -> Option<usize> {
-        self.loaders.iter().position(|loader| loader.playlist.is_some_and(|(pending, _)| pending == id))
+        self.loaders
+            .iter()
+            .position(|loader| loader.playlist.is_some_and(|(pending, _)| pending == id))
     }
 
     fn track_of_object(&self, id: u64) -> Option<usize> {
-        self.loaders.iter().position(|loader| loader.object.as_ref().is_some_and(|pending| pending.id == id))
+        self.loaders.iter().position(|loader| {
+            loader
+                .object
+                .as_ref()
+                .is_some_and(|pending| pending.id == id)
+        })
     }
 
     fn take_master(&mut self, now: f64, answer: &Answer) {
         match self.read_master(&answer.text) {
             Ok(audio) => {
                 let ladder = self.ladder.as_ref().map(|ladder| &ladder.urls);
-                let Some(url) = ladder.and_then(|urls| urls.get(self.rung)).cloned() else { return };
+                let Some(url) = ladder.and_then(|urls| urls.get(self.rung)).cloned() else {
+                    return;
+                };
                 self.playback = Playback::new(self.settings, if audio.is_some() { 2 } else { 1 });
                 self.playback.advance(now);
                 self.loaders = std::iter::once(url).chain(audio).map(Loader::new).collect();
@@ -106,26 +126,44 @@ impl Player {
         let mut master = match Master::parse(&text) {
             Err(Unusable::NoVariant) if Media::parse(&text).is_ok() => {
                 // A media playlist by itself is a ladder of one rung of unknown rate.
-                self.ladder = Some(Ladder { rungs: vec![Rung { peak_bps: 0.0, mean_bps: 0.0 }], urls: vec![self.master.clone()] });
+                self.ladder = Some(Ladder {
+                    rungs: vec![Rung {
+                        peak_bps: 0.0,
+                        mean_bps: 0.0,
+                    }],
+                    urls: vec![self.master.clone()],
+                });
                 return Ok(None);
             }
             parsed => parsed?,
         };
         let first_bps = rate(master.variants[0].bandwidth);
-        self.estimator = Estimator::new(first_bps.min(DEFAULT_MOST_BPS).max(DEFAULT_BPS));
+        self.estimator = Estimator::new(first_bps.clamp(DEFAULT_BPS, DEFAULT_MOST_BPS));
         master.variants.sort_by_key(|variant| variant.bandwidth);
-        let audio = master.audio_for(&master.variants[0]).and_then(|audio| self.master.join(&audio.uri).ok());
+        let audio = master
+            .audio_for(&master.variants[0])
+            .and_then(|audio| self.master.join(&audio.uri).ok());
         let (mut rungs, mut urls) = (Vec::new(), Vec::new());
         for variant in &master.variants {
             if let Ok(url) = self.master.join(&variant.uri) {
-                rungs.push(Rung { peak_bps: rate(variant.bandwidth), mean_bps: rate(variant.average_bandwidth) });
+                rungs.push(Rung {
+                    peak_bps: rate(variant.bandwidth),
+                    mean_bps: rate(variant.average_bandwidth),
+                });
                 urls.push(url);
             }
         }
         if rungs.is_empty() {
             return Err(Unusable::NoVariant);
         }
-        let view = crate::crowd::abr::View { last: None, current: 0, buffer_s: 0.0, object_s: 0.0, live: true, playlist_s: 0.0 };
+        let view = crate::crowd::abr::View {
+            last: None,
+            current: 0,
+            buffer_s: 0.0,
+            object_s: 0.0,
+            live: true,
+            playlist_s: 0.0,
+        };
         self.rung = crate::crowd::abr::choose(&rungs, &self.estimator, &view);
         self.ladder = Some(Ladder { rungs, urls });
         Ok(audio)
@@ -156,12 +194,26 @@ impl Player {
         let (live, start, edge) = (layout.is_live(), layout.start(), layout.edge());
         let low_latency = layout.is_low_latency() && layout.misses == 0;
         let target_s = layout.media.target_s;
-        let last_s = layout.media.segments.last().map_or(target_s, |segment| segment.duration_s);
+        let last_s = layout
+            .media
+            .segments
+            .last()
+            .map_or(target_s, |segment| segment.duration_s);
         // Near the edge hls.js reloads after the last segment's duration; after a miss, sooner.
-        let wait_s = if layout.misses > 0 { target_s / 2.0 } else { last_s.clamp(0.1, target_s) };
+        let wait_s = if layout.misses > 0 {
+            target_s / 2.0
+        } else {
+            last_s.clamp(0.1, target_s)
+        };
         let first = track == 0 && self.last_rung.is_none() && self.loaders[0].object.is_none();
         self.loaders[track].layout = Some(layout);
-        self.loaders[track].playlist_at = live.then(|| if low_latency { now } else { now.max(asked_at + wait_s) });
+        self.loaders[track].playlist_at = live.then(|| {
+            if low_latency {
+                now
+            } else {
+                now.max(asked_at + wait_s)
+            }
+        });
         if track != 0 {
             return;
         }
@@ -179,11 +231,19 @@ impl Player {
     }
 
     fn take_object(&mut self, now: f64, track: usize, pending: Pending, answer: &Answer) {
-        let Pending { object, asked_at, is_map, .. } = pending;
+        let Pending {
+            object,
+            asked_at,
+            is_map,
+            ..
+        } = pending;
         let loader = &mut self.loaders[track];
         loader.object_failures = 0;
         if is_map {
-            let map = object.map.as_ref().and_then(|map| loader.url.join(&map.uri).ok());
+            let map = object
+                .map
+                .as_ref()
+                .and_then(|map| loader.url.join(&map.uri).ok());
             loader.map = map;
             if let Ok(url) = loader.url.join(&object.resource.uri) {
                 self.ask_for_media(track, now, object, url, false);
@@ -196,7 +256,8 @@ impl Player {
             self.is_forced = false;
             self.estimator.add_first_byte(answer.first_byte_s);
             let wait = answer.first_byte_s.min(self.estimator.first_byte_s());
-            self.estimator.add((now - asked_at - wait).max(0.0), answer.bytes);
+            self.estimator
+                .add((now - asked_at - wait).max(0.0), answer.bytes);
             self.note_lateness(now, &object);
         }
         self.playback.append(now, track, object.start, object.end);
@@ -206,14 +267,23 @@ impl Player {
     /// Lateness against the quickest part so far: whatever delays a part shows, be it the
     /// server's clock, a held playlist or the network.
     fn note_lateness(&mut self, now: f64, object: &crate::crowd::track::Object) {
-        let Some(part) = object.part.filter(|_| object.newest) else { return };
+        let Some(part) = object.part.filter(|_| object.newest) else {
+            return;
+        };
         let behind_s = now - object.end;
         self.quickest_s = self.quickest_s.min(behind_s);
         let late_s = behind_s - self.quickest_s;
         self.edge_parts += 1;
         if late_s > object.end - object.start {
             self.late_parts += 1;
-            self.notes.push_back((now, Event::LatePart { segment: object.segment, part, late_ms: late_s * 1e3 }));
+            self.notes.push_back((
+                now,
+                Event::LatePart {
+                    segment: object.segment,
+                    part,
+                    late_ms: late_s * 1e3,
+                },
+            ));
         }
     }
 
@@ -222,7 +292,14 @@ impl Player {
             self.master_retry_at = Some(now + 1.0);
         }
         let (what, detail) = (what.to_owned(), error.to_string());
-        self.notes.push_back((now, Event::Failure { what, reason: Reason::Protocol, detail }));
+        self.notes.push_back((
+            now,
+            Event::Failure {
+                what,
+                reason: Reason::Protocol,
+                detail,
+            },
+        ));
     }
 }
 

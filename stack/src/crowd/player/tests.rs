@@ -6,10 +6,14 @@ use super::*;
 use crate::crowd::playback::Settings;
 use server::{RUNGS, Rate, World};
 
-mod server;
+pub(crate) mod server;
 
 fn player() -> Player {
-    Player::new("s-1".into(), Url::parse("http://o/live/x/master.m3u8").unwrap(), Settings::default())
+    Player::new(
+        "s-1".into(),
+        Url::parse("http://o/live/x/master.m3u8").unwrap(),
+        Settings::default(),
+    )
 }
 
 fn notes(player: &mut Player) -> Vec<(f64, Event)> {
@@ -24,7 +28,11 @@ fn run(low_latency: bool, rate: Rate, seconds: f64) -> (Player, Vec<(f64, Event)
 }
 
 fn stalls(notes: &[(f64, Event)]) -> Vec<f64> {
-    notes.iter().filter(|(_, event)| matches!(event, Event::StallBegin { .. })).map(|(at, _)| *at).collect()
+    notes
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::StallBegin { .. }))
+        .map(|(at, _)| *at)
+        .collect()
 }
 
 fn startup(notes: &[(f64, Event)]) -> (f64, f64) {
@@ -45,7 +53,11 @@ fn on_a_clean_link_a_low_latency_player_starts_soon_stays_near_the_edge_and_neve
     assert!(player.standing(60.0).latency_s.unwrap() < 1.2);
     let (parts, late) = player.parts();
     assert!(parts > 200 && late == 0, "{parts} {late}");
-    assert_eq!(player.standing(60.0).rung_bps, 2_700_000, "the link carries the highest rung");
+    assert_eq!(
+        player.standing(60.0).rung_bps,
+        2_700_000,
+        "the link carries the highest rung"
+    );
 }
 
 #[test]
@@ -59,18 +71,42 @@ fn without_parts_a_live_player_keeps_three_segments_behind() {
 
 #[test]
 fn an_outage_longer_than_the_buffer_is_one_stall_and_a_shorter_one_none() {
-    let (_, notes, _) = run(false, |now| if (20.0..29.0).contains(&now) { 0.0 } else { 10e6 }, 60.0);
+    let (_, notes, _) = run(
+        false,
+        |now| {
+            if (20.0..29.0).contains(&now) {
+                0.0
+            } else {
+                10e6
+            }
+        },
+        60.0,
+    );
     let began = stalls(&notes);
     assert_eq!(began.len(), 1, "{notes:?}");
     assert!((22.0..28.0).contains(&began[0]), "{began:?}");
     let ended = notes.iter().find_map(|(at, event)| match event {
-        Event::StallEnd { recovered: true, duration_ms, .. } => Some((*at, *duration_ms)),
+        Event::StallEnd {
+            recovered: true,
+            duration_ms,
+            ..
+        } => Some((*at, *duration_ms)),
         _ => None,
     });
     let (at, duration_ms) = ended.unwrap();
     assert!((29.0..31.0).contains(&at), "{at}");
     assert!(((at - began[0]) * 1e3 - duration_ms).abs() < 1.0);
-    let (_, notes, _) = run(false, |now| if (20.0..22.0).contains(&now) { 0.0 } else { 10e6 }, 60.0);
+    let (_, notes, _) = run(
+        false,
+        |now| {
+            if (20.0..22.0).contains(&now) {
+                0.0
+            } else {
+                10e6
+            }
+        },
+        60.0,
+    );
     assert_eq!(stalls(&notes), [0.0; 0], "{notes:?}");
 }
 
@@ -89,7 +125,13 @@ fn a_producer_that_pauses_stalls_the_player_at_the_edge() {
     world.run(&mut player, 60.0);
     let notes = notes(&mut player);
     assert_eq!(stalls(&notes).len(), 1, "{notes:?}");
-    assert!(notes.iter().any(|(_, event)| matches!(event, Event::StallBegin { waiting_for: WaitingFor::Playlist, .. })));
+    assert!(notes.iter().any(|(_, event)| matches!(
+        event,
+        Event::StallBegin {
+            waiting_for: WaitingFor::Playlist,
+            ..
+        }
+    )));
 }
 
 #[test]
@@ -105,7 +147,12 @@ fn pauses_and_seeks_leave_their_marks_but_no_stall() {
     let notes = notes(&mut player);
     let kinds: Vec<_> = notes.iter().map(|(_, event)| event).collect();
     for wanted in ["Pause", "Resume", "Seek {", "Seeked"] {
-        assert!(kinds.iter().any(|event| format!("{event:?}").starts_with(wanted)), "{wanted}");
+        assert!(
+            kinds
+                .iter()
+                .any(|event| format!("{event:?}").starts_with(wanted)),
+            "{wanted}"
+        );
     }
     assert_eq!(stalls(&notes), [0.0; 0], "{notes:?}");
 }
@@ -116,7 +163,10 @@ fn failures_are_tried_again_with_growing_pauses() {
     let mut at = 0.0;
     for _ in 0..3 {
         let request = player.take_request().expect("asked");
-        let failure = Failure { reason: crate::truth::Reason::Refused, detail: "refused".into() };
+        let failure = Failure {
+            reason: crate::truth::Reason::Refused,
+            detail: "refused".into(),
+        };
         player.fail(at, request.id, failure);
         assert!(player.take_request().is_none());
         at = player.deadline().expect("will try again");
@@ -136,8 +186,17 @@ fn every_request_says_whose_it_is() {
             break request;
         }
     };
-    let cmcd = request.url.query_pairs().find(|(name, _)| name == "CMCD").unwrap().1.into_owned();
-    assert!(cmcd.contains("sid=\"s-1\"") && cmcd.ends_with("v=2"), "{cmcd}");
+    let cmcd = request
+        .url
+        .query_pairs()
+        .find(|(name, _)| name == "CMCD")
+        .unwrap()
+        .1
+        .into_owned();
+    assert!(
+        cmcd.contains("sid=\"s-1\"") && cmcd.ends_with("v=2"),
+        "{cmcd}"
+    );
 }
 
 proptest! {

@@ -13,7 +13,9 @@ impl<'a> Attributes<'a> {
 
     /// The value without its quotes; the first where a name comes twice.
     pub(super) fn get(self, name: &str) -> Option<&'a str> {
-        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
+        self.iter()
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
     }
 
     pub(super) fn is_yes(self, name: &str) -> bool {
@@ -31,7 +33,9 @@ impl<'a> Attributes<'a> {
     /// `URI` and `BYTERANGE="<n>[@<o>]"`; without an offset the range follows on from `previous`.
     pub(super) fn resource(self, previous: Option<Range>) -> Option<Resource> {
         let uri = self.get("URI")?.into();
-        let range = self.get("BYTERANGE").and_then(|text| parse_range(text, previous));
+        let range = self
+            .get("BYTERANGE")
+            .and_then(|text| parse_range(text, previous));
         Some(Resource { uri, range })
     }
 
@@ -56,7 +60,10 @@ impl<'a> Attributes<'a> {
 pub(super) fn parse_range(text: &str, previous: Option<Range>) -> Option<Range> {
     let (length, offset) = match text.split_once('@') {
         Some((length, offset)) => (length, offset.trim().parse().ok()?),
-        None => (text, previous.map_or(Some(0), |range| range.offset.checked_add(range.length))?),
+        None => (
+            text,
+            previous.map_or(Some(0), |range| range.offset.checked_add(range.length))?,
+        ),
     };
     let length = length.trim().parse().ok()?;
     // A range that runs over the end of all numbers cannot be asked for.
@@ -79,9 +86,24 @@ mod tests {
 
     #[test]
     fn a_range_without_offset_follows_the_one_before() {
-        let before = Range { length: 10, offset: 5 };
-        assert_eq!(parse_range("7", Some(before)), Some(Range { length: 7, offset: 15 }));
-        assert_eq!(parse_range("7@3", Some(before)), Some(Range { length: 7, offset: 3 }));
+        let before = Range {
+            length: 10,
+            offset: 5,
+        };
+        assert_eq!(
+            parse_range("7", Some(before)),
+            Some(Range {
+                length: 7,
+                offset: 15
+            })
+        );
+        assert_eq!(
+            parse_range("7@3", Some(before)),
+            Some(Range {
+                length: 7,
+                offset: 3
+            })
+        );
         assert_eq!(parse_range("7@18446744073709551615", None), None);
     }
 }

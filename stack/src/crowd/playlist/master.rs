@@ -46,7 +46,11 @@ impl Master {
                 _ => variants.extend(pending.take().and_then(|list| parse_variant(list, line))),
             }
         }
-        if variants.is_empty() { Err(Unusable::NoVariant) } else { Ok(Self { variants, audio }) }
+        if variants.is_empty() {
+            Err(Unusable::NoVariant)
+        } else {
+            Ok(Self { variants, audio })
+        }
     }
 
     /// The audio playlist that goes with a variant, if its sound is not in the variant itself.
@@ -105,7 +109,10 @@ mod tests {
     #[test]
     fn what_is_no_playlist_is_refused() {
         assert_eq!(Master::parse("<html>"), Err(Unusable::NoHeader));
-        assert_eq!(Master::parse("#EXTM3U\n#EXTINF:2,\na.ts"), Err(Unusable::NoVariant));
+        assert_eq!(
+            Master::parse("#EXTM3U\n#EXTINF:2,\na.ts"),
+            Err(Unusable::NoVariant)
+        );
     }
 
     proptest! {

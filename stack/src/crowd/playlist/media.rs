@@ -102,9 +102,15 @@ impl Reader {
             }
             "#EXT-X-MEDIA-SEQUENCE" => media.first = value.trim().parse().unwrap_or(0),
             "#EXT-X-ENDLIST" => media.ended = true,
-            "#EXT-X-PART-INF" => media.part_target_s = Attributes::new(value).seconds("PART-TARGET"),
+            "#EXT-X-PART-INF" => {
+                media.part_target_s = Attributes::new(value).seconds("PART-TARGET")
+            }
             "#EXT-X-SERVER-CONTROL" => self.server_control(Attributes::new(value)),
-            "#EXT-X-SKIP" => media.skipped = Attributes::new(value).number("SKIPPED-SEGMENTS").unwrap_or(0),
+            "#EXT-X-SKIP" => {
+                media.skipped = Attributes::new(value)
+                    .number("SKIPPED-SEGMENTS")
+                    .unwrap_or(0)
+            }
             _ => {}
         }
     }
@@ -114,9 +120,14 @@ impl Reader {
         self.previous_range = range;
         self.previous_part_range = None;
         let parts = std::mem::take(&mut self.media.open_parts);
-        let Some(duration_s) = self.duration_s.take() else { return };
+        let Some(duration_s) = self.duration_s.take() else {
+            return;
+        };
         self.media.segments.push(Segment {
-            resource: Resource { uri: uri.into(), range },
+            resource: Resource {
+                uri: uri.into(),
+                range,
+            },
             duration_s,
             date_s: self.date_s.take(),
             map: self.map.clone(),
@@ -125,14 +136,19 @@ impl Reader {
     }
 
     fn part(&mut self, list: Attributes<'_>) {
-        let (Some(resource), Some(duration_s)) =
-            (list.resource(self.previous_part_range), list.seconds("DURATION"))
-        else {
+        let (Some(resource), Some(duration_s)) = (
+            list.resource(self.previous_part_range),
+            list.seconds("DURATION"),
+        ) else {
             return;
         };
         self.previous_part_range = resource.range;
         let independent = list.is_yes("INDEPENDENT");
-        self.media.open_parts.push(Part { resource, duration_s, independent });
+        self.media.open_parts.push(Part {
+            resource,
+            duration_s,
+            independent,
+        });
     }
 
     fn server_control(&mut self, list: Attributes<'_>) {
@@ -160,7 +176,10 @@ impl Reader {
 /// ISO 8601 as encoders write it, with or without a colon in the offset.
 fn parse_date(text: &str) -> Option<f64> {
     let date = DateTime::parse_from_str(text.trim(), "%Y-%m-%dT%H:%M:%S%.f%#z").ok()?;
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of this millennium fit 53 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds of this millennium fit 53 bits"
+    )]
     Some(date.timestamp_micros() as f64 / 1e6)
 }
 
@@ -195,12 +214,21 @@ f267.mp4
         let media = Media::parse(LOW_LATENCY).unwrap();
         assert!(media.can_block && !media.ended);
         assert_eq!((media.target_s, media.part_target_s), (2.0, Some(0.2)));
-        assert_eq!((media.part_hold_back_s, media.can_skip_until_s), (Some(0.6), Some(12.0)));
+        assert_eq!(
+            (media.part_hold_back_s, media.can_skip_until_s),
+            (Some(0.6), Some(12.0))
+        );
         assert_eq!((media.first, media.open()), (266, 268));
         assert_eq!(media.segments[0].date_s, Some(1_771_035_216.106));
         assert_eq!(media.segments[1].parts.len(), 2);
         assert!(media.segments[1].map.is_some());
-        assert_eq!(media.open_parts[1].resource.range, Some(Range { length: 50, offset: 100 }));
+        assert_eq!(
+            media.open_parts[1].resource.range,
+            Some(Range {
+                length: 50,
+                offset: 100
+            })
+        );
     }
 
     #[test]

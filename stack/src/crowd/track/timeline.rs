@@ -33,11 +33,16 @@ impl Timeline {
     }
 
     fn find(&self, media: &Media) -> f64 {
-        let Some(anchor) = self.anchor else { return 0.0 };
+        let Some(anchor) = self.anchor else {
+            return 0.0;
+        };
         if let (Some(known), Some(date)) = (anchor.date_s, first_date(media)) {
             return anchor.start + (date - known);
         }
-        #[expect(clippy::cast_precision_loss, reason = "playlists of one stream are near each other")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "playlists of one stream are near each other"
+        )]
         let segments = if media.first >= anchor.number {
             (media.first - anchor.number) as f64
         } else {
@@ -63,7 +68,11 @@ fn mean_duration(media: &Media) -> f64 {
     if media.segments.is_empty() {
         return media.target_s;
     }
-    let sum: f64 = media.segments.iter().map(|segment| segment.duration_s).sum();
+    let sum: f64 = media
+        .segments
+        .iter()
+        .map(|segment| segment.duration_s)
+        .sum();
     #[expect(clippy::cast_precision_loss, reason = "a playlist has few segments")]
     let count = media.segments.len() as f64;
     sum / count

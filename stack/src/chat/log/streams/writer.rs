@@ -59,7 +59,6 @@ pub(super) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
             calls = take(&inner, &mut number);
         }
         if calls.is_empty() {
-            inner.emptied.notify_waiters();
             tokio::select! {
                 () = inner.filled.notified() => continue,
                 () = stop.cancelled() => return,

@@ -1,0 +1,308 @@
+//! A rule at work: its expression becomes samples, and alerts their state.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weir_promql::labels::{Labels, LabelsBuilder, NAME};
+use weir_promql::value::{Sample, SampleValue};
+
+use super::expression::Expression;
+use super::file::{self, Action, Text};
+use super::name;
+use super::page::{Page, Pairs};
+use super::source::{Query, vector};
+use super::state::{Alerts, Candidate, Sending, Terms};
+use super::template::value::{Histogram, Sample as TemplateSample, Value as TemplateValue};
+use super::template::{self, External, Scope};
+
+/// Most samples that a query in a template gives.
+const MAX_TEMPLATE_SAMPLES: usize = 1_000;
+
+/// Whether a rule works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It was not evaluated yet.
+    #[default]
+    Unknown,
+    /// The last evaluation worked.
+    Ok,
+    /// The last evaluation failed.
+    Err,
+}
+
+/// What an evaluation is told beside the rule.
+pub struct Context<'a> {
+    /// Time of the evaluation in milliseconds since 1970.
+    pub at_ms: i64,
+    /// How far back the expression is evaluated, and its results are written.
+    pub query_offset_ms: i64,
+    /// The group's limit; 0 for none.
+    pub limit: usize,
+    /// What templates and pages are told of the agent.
+    pub external: &'a External,
+    /// Annotations that every alert gets that has none of that name: causes, completeness.
+    pub annotations: &'a Pairs,
+    /// When pages are sent.
+    pub sending: Sending,
+}
+
+/// What came out of an evaluation.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Series to be written.
+    pub samples: Vec<(Labels, SampleValue)>,
+    /// Alerts that fire or were resolved, to be sent.
+    pub transitions: Vec<Page>,
+    /// Alerts that were sent before and still hold, to be said again.
+    pub reminders: Vec<Page>,
+    /// Whether the alerts' state is to be stored anew.
+    pub changed: bool,
+    /// The rule works, but not all of it: the limit.
+    pub complaint: Option<String>,
+    /// Templates that could not be expanded, and why the last could not.
+    pub expansion_failures: u64,
+    /// Why the last one could not.
+    pub expansion_error: Option<String>,
+}
+
+/// A rule with its state.
+#[derive(Debug)]
+pub struct Rule {
+    /// What the file says.
+    pub written: Arc<file::Rule>,
+    /// Its alerts; empty for a recording rule.
+    pub alerts: Alerts,
+    /// Whether it works.
+    pub health: Health,
+    /// Why it does not.
+    pub last_error: Option<String>,
+    /// When it was last evaluated, in milliseconds since 1970.
+    pub evaluated_at_ms: Option<i64>,
+    /// How long that took.
+    pub took_ns: u64,
+    /// Series that the last evaluation wrote.
+    pub(super) wrote: HashSet<Labels>,
+    generator_url: String,
+}
+
+impl Rule {
+    /// A rule that was not evaluated yet.
+    pub fn new(written: file::Rule, external_url: &str) -> Self {
+        let link = template::table_link(written.expr.text());
+        Self {
+            generator_url: format!("{}{link}", external_url.trim_end_matches('/')),
+            written: Arc::new(written),
+            alerts: Alerts::default(),
+            health: Health::Unknown,
+            last_error: None,
+            evaluated_at_ms: None,
+            took_ns: 0,
+            wrote: HashSet::new(),
+        }
+    }
+
+    /// Whether it alerts.
+    pub fn is_alert(&self) -> bool {
+        matches!(self.written.action, Action::Alert(_))
+    }
+
+    /// Where the expression can be seen.
+    pub fn generator_url(&self) -> &str {
+        &self.generator_url
+    }
+
+    /// Evaluates the expression.
+    ///
+    /// # Errors
+    /// With what keeps it from having a result; the state stays as it is then.
+    pub fn evaluate(
+        &mut self,
+        source: &dyn Query,
+        context: &Context<'_>,
+    ) -> Result<Outcome, String> {
+        let asked_ms = context.at_ms.saturating_sub(context.query_offset_ms);
+        let result = vector(source.instant(&self.written.expr, asked_ms)?)?;
+        let written = Arc::clone(&self.written);
+        match &written.action {
+            Action::Record => record(&written, result, context.limit),
+            Action::Alert(alert) => self.alert(&written, alert, &result, source, context),
+        }
+    }
+
+    fn alert(
+        &mut self,
+        written: &file::Rule,
+        alert: &file::Alert,
+        result: &[Sample],
+        source: &dyn Query,
+        context: &Context<'_>,
+    ) -> Result<Outcome, String> {
+        let query = |text: &str| query(source, text, context.at_ms);
+        let mut expander = Expander {
+            scope: Scope {
+                now_ms: context.at_ms,
+                address: context.external.address.as_deref(),
+                query: &query,
+            },
+            external: context.external,
+            failures: 0,
+            error: None,
+        };
+        let candidates = result.iter().map(|sample| {
+            let mut candidate = expander.candidate(&written.name, alert, sample);
+            for (name, text) in context.annotations {
+                let own = candidate.annotations.entry(name.clone());
+                own.or_insert_with(|| text.clone());
+            }
+            candidate
+        });
+        let candidates = candidates.collect();
+        let (failures, error) = (expander.failures, expander.error);
+        let terms = Terms {
+            for_ms: alert.for_ms,
+            keep_firing_for_ms: alert.keep_firing_for_ms,
+            limit: context.limit,
+        };
+        let update = self.alerts.update(candidates, &terms, context.at_ms)?;
+        let url = &self.generator_url;
+        let demoted = update.demoted.iter();
+        let mut transitions: Vec<_> = demoted
+            .map(|alert| alert.page(context.at_ms, &context.sending, url))
+            .collect();
+        let due = self.alerts.take_due(context.at_ms, &context.sending, url);
+        transitions.extend(due.transitions);
+        let samples = self.alerts.samples().into_iter();
+        Ok(Outcome {
+            samples: samples
+                .map(|(labels, value)| (labels, value.into()))
+                .collect(),
+            changed: update.changed || !transitions.is_empty(),
+            transitions,
+            reminders: due.reminders,
+            complaint: (update.left_out > 0).then(|| {
+                let all = context.limit + update.left_out;
+                format!("exceeded limit of {} with {all} alerts", context.limit)
+            }),
+            expansion_failures: failures,
+            expansion_error: error,
+        })
+    }
+}
+
+/// A recording rule's result under the rule's name and labels.
+fn record(rule: &file::Rule, result: Vec<Sample>, limit: usize) -> Result<Outcome, String> {
+    if limit > 0 && result.len() > limit {
+        return Err(format!(
+            "exceeded limit of {limit} with {} series",
+            result.len()
+        ));
+    }
+    let mut samples = Vec::with_capacity(result.len());
+    let mut seen = HashSet::with_capacity(result.len());
+    for sample in result {
+        let mut labels = LabelsBuilder::from(&sample.labels);
+        labels.set(NAME, &rule.name);
+        for (name, value) in &rule.labels {
+            labels.set(name, value);
+        }
+        let labels = labels.build();
+        if !seen.insert(labels.clone()) {
+            return Err(
+                "vector contains metrics with the same labelset after applying rule labels"
+                    .to_owned(),
+            );
+        }
+        samples.push((labels, sample.value));
+    }
+    Ok(Outcome {
+        samples,
+        ..Outcome::default()
+    })
+}
+
+struct Expander<'a> {
+    scope: Scope<'a>,
+    external: &'a External,
+    failures: u64,
+    error: Option<String>,
+}
+
+impl Expander<'_> {
+    fn candidate(&mut self, name: &str, alert: &file::Alert, sample: &Sample) -> Candidate {
+        let texts = alert.labels.iter().chain(&alert.annotations);
+        let data = texts
+            .map(|(_, text)| text)
+            .any(needs_data)
+            .then(|| self.data(sample));
+        let mut labels = LabelsBuilder::from(&sample.labels);
+        labels.set(NAME, "");
+        for (label, text) in &alert.labels {
+            labels.set(label, &self.expand(text, data.as_ref()));
+        }
+        labels.set(name::ALERT, name);
+        let annotations = alert.annotations.iter();
+        let annotations = annotations
+            .map(|(name, text)| (name.clone(), self.expand(text, data.as_ref())))
+            .collect();
+        Candidate {
+            labels: labels.build(),
+            annotations,
+            value: sample.value.float().unwrap_or(0.0),
+        }
+    }
+
+    fn data(&self, sample: &Sample) -> TemplateValue {
+        let sample = template_sample(sample);
+        template::data(sample.labels, self.external, sample.value)
+    }
+
+    /// The expanded text. A failure is told in its place and never fails the rule.
+    fn expand(&mut self, text: &Text, data: Option<&TemplateValue>) -> String {
+        let expanded = match text {
+            Text::Template(template) => {
+                template.expand(data.unwrap_or(&TemplateValue::Nil), &self.scope)
+            }
+            Text::Broken(why) => Err(why.clone()),
+        };
+        expanded.unwrap_or_else(|why| {
+            self.failures += 1;
+            let text = format!("<error expanding template: {why}>");
+            self.error = Some(why);
+            text
+        })
+    }
+}
+
+fn needs_data(text: &Text) -> bool {
+    matches!(text, Text::Template(template) if !template.is_plain())
+}
+
+fn query(source: &dyn Query, text: &str, at_ms: i64) -> Result<Vec<TemplateSample>, String> {
+    let expr = Expression::parse(text)?;
+    let samples = vector(source.instant(&expr, at_ms)?)?;
+    if samples.len() > MAX_TEMPLATE_SAMPLES {
+        return Err(format!(
+            "query gives more than {MAX_TEMPLATE_SAMPLES} samples"
+        ));
+    }
+    Ok(samples.iter().map(template_sample).collect())
+}
+
+fn template_sample(sample: &Sample) -> TemplateSample {
+    let labels = sample.labels.iter();
+    let labels: BTreeMap<_, _> = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let value = match &sample.value {
+        SampleValue::Float(value) => TemplateValue::Float(*value),
+        SampleValue::Histogram(histogram) => TemplateValue::Histogram(Arc::new(Histogram {
+            text: histogram.to_string(),
+            count: histogram.count,
+            sum: histogram.sum,
+        })),
+    };
+    TemplateSample {
+        labels: Arc::new(labels),
+        value,
+    }
+}

@@ -1,0 +1,70 @@
+//! What rules read from and write to: a store of series.
+
+use weir_promql::eval::{self, EvalError, Options};
+use weir_promql::labels::Labels;
+use weir_promql::store::{Refused, Store};
+use weir_promql::value::{Point, Sample, SampleValue, Value};
+
+use super::expression::Expression;
+
+/// Answers expressions.
+pub trait Query {
+    /// The value of an expression at a time, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// With what keeps it from having one.
+    fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String>;
+}
+
+/// Takes samples.
+pub trait Append {
+    /// Adds a sample to its series.
+    ///
+    /// # Errors
+    /// If it is too old, or there is no room.
+    fn append(&mut self, labels: &Labels, at_ms: i64, value: SampleValue) -> Result<(), Refused>;
+}
+
+/// A store with the way in which it is queried.
+pub struct Series<'a> {
+    /// The series.
+    pub store: &'a mut Store,
+    /// How expressions are evaluated.
+    pub options: &'a Options,
+}
+
+impl Query for Series<'_> {
+    fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
+        eval::instant(self.store, expr.tree(), at_ms, self.options)
+            .map(|outcome| outcome.value)
+            .map_err(|why| match why {
+                EvalError::Invalid { message, .. } => message,
+                other => other.to_string(),
+            })
+    }
+}
+
+impl Append for Series<'_> {
+    fn append(&mut self, labels: &Labels, at_ms: i64, value: SampleValue) -> Result<(), Refused> {
+        let point = Point {
+            at_ms,
+            start_ms: 0,
+            value,
+        };
+        self.store.append(labels, point).map(|_| ())
+    }
+}
+
+/// The result of a rule's expression as a vector: a number becomes one sample without labels.
+///
+/// # Errors
+/// If it is neither.
+pub fn vector(value: Value) -> Result<Vec<Sample>, String> {
+    match value {
+        Value::Vector(samples) => Ok(samples),
+        Value::Scalar(value) => Ok(vec![Sample::new(Labels::empty(), value)]),
+        Value::String(_) | Value::Matrix(_) => {
+            Err("rule result is not a vector or scalar".to_owned())
+        }
+    }
+}
