@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::Barrier;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -14,8 +14,8 @@ use crate::alert::page::Pairs;
 /// Knows two series, and tells back what it was asked.
 #[derive(Default)]
 struct Known {
-    /// Whoever asks for `held` waits for it.
-    gate: Arc<Mutex<()>>,
+    /// Whoever asks for `held` waits at it.
+    gate: Option<Arc<Barrier>>,
 }
 
 fn pairs(list: &[(&str, &str)]) -> Pairs {
@@ -26,7 +26,7 @@ fn pairs(list: &[(&str, &str)]) -> Pairs {
 impl Engine for Known {
     fn instant(&self, query: Query<'_>, at_ms: i64) -> Result<Answer, Failure> {
         match query.text {
-            "held" => drop(self.gate.lock()),
+            "held" => drop(self.gate.as_ref().unwrap().wait()),
             "panic" => panic!("asked for"),
             "large" => {
                 let text = "x".repeat(20 << 20);
@@ -135,13 +135,13 @@ impl Engine for Known {
     }
 }
 
-fn gated(queries: usize, gate: Arc<Mutex<()>>) -> Router {
+fn gated(queries: usize, gate: Option<Arc<Barrier>>) -> Router {
     let timeout = Duration::from_secs(60);
     router(Arc::new(Known { gate }), Limits { queries, timeout })
 }
 
 fn known(queries: usize) -> Router {
-    gated(queries, Arc::default())
+    gated(queries, None)
 }
 
 async fn send(router: &Router, method: Method, target: &str, form: &str) -> (u16, Json) {
@@ -264,9 +264,8 @@ async fn what_is_wrong_is_told_in_prometheus_words() {
 
 #[tokio::test]
 async fn too_many_queries_and_too_long_ones_are_refused() {
-    let gate = Arc::<Mutex<()>>::default();
-    let router = gated(1, gate.clone());
-    let closed = gate.lock().unwrap();
+    let gate = Arc::new(Barrier::new(2));
+    let router = gated(1, Some(gate.clone()));
     let held = "/api/v1/query?query=held&timeout=1ms";
     let (status, json) = send(&router, Method::GET, held, "").await;
     assert_eq!((status, &json["errorType"]), (503, &json!("timeout")));
@@ -274,7 +273,9 @@ async fn too_many_queries_and_too_long_ones_are_refused() {
     // Its client has gone, but it still runs.
     let (status, json) = send(&router, Method::GET, "/api/v1/query?query=up", "").await;
     assert_eq!((status, &json["errorType"]), (503, &json!("unavailable")));
-    drop(closed);
+    tokio::task::spawn_blocking(move || gate.wait())
+        .await
+        .unwrap();
     let long = format!("query={}", "x".repeat(MAX_REQUEST));
     let (status, _) = send(&known(1), Method::POST, "/api/v1/query", &long).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE.as_u16());
