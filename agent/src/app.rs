@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -50,6 +50,12 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     let address = server
         .address()
         .context("cannot tell the listening address")?;
+    if config.alert.is_enabled() {
+        // Better no start than an operator who believes that somebody will be paged.
+        bail!(
+            "alert.rule_files is set, but this version does not evaluate rules yet: leave it empty; `weir rules check` and `weir rules test` do work"
+        );
+    }
     let paging = match config.alert.is_enabled() {
         true => Some(Paging::start(&config.alert)?),
         false => None,

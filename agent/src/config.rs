@@ -46,7 +46,8 @@ pub struct Config {
     /// Where metrics are sent by OTLP. Off without an endpoint.
     #[schemars(extend("x-restart" = true))]
     pub otlp: Otlp,
-    /// Prometheus's rules, evaluated on the node, and who is paged. Off without `rule_files`.
+    /// Prometheus's rules on the node, and who is paged. Not in force yet: this version does not
+    /// evaluate rules and refuses to start with `rule_files`.
     pub alert: Alert,
     /// What is attached to the kernel, and how much memory that may take.
     #[schemars(extend("x-restart" = true))]

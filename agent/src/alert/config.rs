@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::log::Limits;
 pub use super::notify::config::{Alertmanager, Command, Http, Webhook};
 
-/// Prometheus's rules on the node, and who is paged. Off unless `rule_files` is set.
+/// Prometheus's rules on the node, and who is paged. Off unless `rule_files` is set. Not in force
+/// yet: this version does not evaluate rules and refuses to start with them.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alert {
