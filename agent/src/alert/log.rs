@@ -88,7 +88,7 @@ impl Log {
     ///
     /// Does not fail: a file that cannot be read is set aside, and without any place to write the
     /// log is kept in memory until there is one. Both are said and counted. Reads and checks the
-    /// whole file, which its bound keeps below a tenth of a second or so.
+    /// whole file, for which `examples/page.rs` measures the time.
     pub fn open(dir: &Path, limits: Limits, counts: Arc<Counts>) -> Self {
         let (store, image, troubles) = Store::open(dir, limits.bytes);
         for trouble in troubles {

@@ -263,10 +263,6 @@ async fn what_is_wrong_is_told_in_prometheus_words() {
 }
 
 #[tokio::test]
-#[expect(
-    clippy::await_holding_lock,
-    reason = "the query waits for it on another thread, which is the case that is tested"
-)]
 async fn too_many_queries_and_too_long_ones_are_refused() {
     let gate = Arc::new(Barrier::new(2));
     let router = gated(1, Some(gate.clone()));
