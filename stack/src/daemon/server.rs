@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time;
 use tokio_io_timeout::TimeoutStream;
@@ -30,6 +30,11 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Pause after a failed accept, which is mostly a lack of file descriptors that lasts.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted, where the kernel (`net.core.somaxconn`) allows as many.
+/// Of a storm that is larger, the rest try again after a second; the 128 of `TcpListener::bind`
+/// are a storm by themselves.
+const BACKLOG: u32 = 4096;
 
 /// Bounds of a server.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +76,17 @@ pub(crate) struct Server {
 /// # Errors
 /// If the address is in use, not this machine's, or not permitted; in words for the user.
 pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    let open = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // As `TcpListener::bind` does, so that a restarted service gets its port back.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|error: io::Error| {
         let why = match error.kind() {
             io::ErrorKind::AddrInUse => "address in use by another program",
             io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
