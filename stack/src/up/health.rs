@@ -60,7 +60,9 @@ fn ask(authority: &str, path: &str) -> Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // HTTP/1.0, so that the answer comes in one piece and ends with the connection.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
+    // In one piece: a peer that reads once and closes answers a second piece with a reset.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MOST_BYTES).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
