@@ -51,6 +51,8 @@ pub(crate) mod proto {
     tonic::include_proto!("weir.game.v1");
 }
 
+/// File and command name of arena processes.
+pub(crate) const ARENA: &str = "weir-arena";
 /// Ends of matches that wait for the director.
 const ENDED: usize = 1_024;
 /// Longest gRPC request, in bytes: 1,000 ids and what belongs to them.

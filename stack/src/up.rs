@@ -59,6 +59,10 @@ impl Name {
         config: Option<&Path>,
     ) -> Result<Vec<String>> {
         let program = directory.program_as(&format!("weir-{}", self.as_str()))?;
+        if self == Self::Game {
+            // Beside itself it finds the name that it starts arenas under.
+            directory.program_as(crate::game::ARENA)?;
+        }
         let mut words = vec![program.display().to_string(), self.as_str().to_owned()];
         if let Some(config) = config {
             words.extend(["--config".to_owned(), config.display().to_string()]);
