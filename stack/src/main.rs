@@ -8,6 +8,7 @@ mod chat;
 mod config;
 mod crowd;
 mod daemon;
+mod docs;
 mod game;
 mod link;
 mod log;
@@ -59,6 +60,9 @@ enum Command {
     Bench(bench::Args),
     /// Print the configuration with every default
     Config,
+    /// Print a reference of this program in Markdown
+    #[command(hide = true)]
+    Docs(docs::Args),
 }
 
 fn main() -> ExitCode {
@@ -94,5 +98,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
             print!("{}", config.to_toml()?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Docs(args) => docs::run(&args),
     }
 }
