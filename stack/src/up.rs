@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Arguments of `weir-stack up`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Services to start, in this order
+    /// Services to start, in this order, with commas between
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["origin", "chat", "game"])]
     only: Vec<Name>,
 }

@@ -222,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             line(&text, "`[chat]`", "connection_rate")[1..3],
-            ["table", "`{ burst = 20, per_s = 10 }`"]
+            ["table", "`{ per_s = 10, burst = 20 }`"]
         );
         assert!(line(&text, "`[chat]`", "personal")[3].contains("`mask`: Replaced by stars"));
         assert_eq!(line(&text, "`[[game.profiles]]`", "players")[1], "integer");

@@ -43,9 +43,10 @@ pub(crate) struct Config {
     /// Address of the same with TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_listen: Option<SocketAddr>,
-    /// Certificate chain and key (PEM).
+    /// File of the certificate chain (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_cert: Option<PathBuf>,
+    /// File of the certificate's key (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Make a certificate for localhost at the start instead.
