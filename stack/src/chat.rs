@@ -57,6 +57,11 @@ pub(crate) struct Args {
     redis: Option<String>,
 }
 
+/// Makes its metrics.
+pub(crate) fn register(table: &mut crate::daemon::Table) {
+    Metrics::new(table);
+}
+
 /// Runs the service until it is told to stop.
 pub(crate) async fn run(args: Args, mut config: Config) -> Result<ExitCode> {
     if let Some(listen) = args.listen {
@@ -89,8 +94,8 @@ impl Service {
     pub(crate) async fn start(config: Config, stop: CancellationToken) -> Result<Self> {
         config.check()?;
         server::raise_file_limit(config.max_connections)?;
-        let (metrics, registry) = Metrics::new();
-        let (metrics, started) = (Arc::new(metrics), Instant::now());
+        let mut table = crate::daemon::Table::default();
+        let (metrics, started) = (Arc::new(Metrics::new(&mut table)), Instant::now());
         let log: Box<dyn Log> = match config.storage {
             Storage::Memory => Box::new(log::memory::Memory),
             Storage::Fjall => Box::new(log::embedded::Embedded::start(
@@ -114,7 +119,7 @@ impl Service {
             started,
         };
         let hub = Hub::new(Arc::new(shared));
-        let router = http::router(Arc::clone(&hub), registry);
+        let router = http::router(Arc::clone(&hub), table);
         let tasks = [
             tokio::spawn(Arc::clone(&hub).keep_house()),
             tokio::spawn(server::run(Arc::clone(&hub.shared), router, listener, stop)),

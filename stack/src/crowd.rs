@@ -50,13 +50,14 @@ pub(crate) struct Args {
     /// idol, flash-sale, esports, or a TOML file
     #[arg(long, default_value = "esports")]
     scene: String,
-    /// Model players of --stream
+    /// Modelled players of --stream
     #[arg(long, default_value_t = 0)]
     players: usize,
     /// Real players of --stream: hls.js in headless Chromium
     #[arg(long, default_value_t = 0)]
     browser: usize,
-    /// The file hls.min.js of the npm package hls.js, for --browser
+    /// The file hls.min.js of the npm package hls.js, for --browser; `weir-stack media` fetches it and
+    /// says where it is
     #[arg(long)]
     hls_js: Option<PathBuf>,
     /// Chromium, if it is not in the path
@@ -71,13 +72,13 @@ pub(crate) struct Args {
     /// Gamers of --game
     #[arg(long, default_value_t = 0)]
     gamers: usize,
-    /// Multivariant playlist, such as http://127.0.0.1:8080/live/main/master.m3u8
+    /// Multivariant playlist, such as http://127.0.0.1:8080/live/demo/master.m3u8
     #[arg(long)]
     stream: Option<Url>,
-    /// Chat service, such as ws://127.0.0.1:8081; the room is the scene's if the address has none
+    /// Chat service, such as ws://127.0.0.1:9482; the room is the scene's if the address has none
     #[arg(long)]
     chat: Option<Url>,
-    /// Matchmaker, such as http://127.0.0.1:8082
+    /// Matchmaker, such as http://127.0.0.1:9483
     #[arg(long)]
     game: Option<Url>,
     /// Decides about arrivals and all behaviour
@@ -86,7 +87,7 @@ pub(crate) struct Args {
     /// The run ends after this long
     #[arg(long, default_value_t = 60.0)]
     seconds: f64,
-    /// Where the truth goes, as JSON lines
+    /// Where the truth goes, as JSON lines (see stack/TRUTH.md)
     #[arg(long)]
     truth: PathBuf,
     /// Print the summary as JSON instead of a table

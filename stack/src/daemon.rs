@@ -1,7 +1,6 @@
 //! What every service does alike: run time, logs, health, metrics, connections, graceful stop.
 //!
-//! A service registers its metrics in a [`Registry`](prometheus_client::registry::Registry), merges
-//! [`router`] into its own, says [`ready`] and calls [`Server::serve`].
+//! A service makes its metrics in a [`Table`], merges [`router`] into its own, says [`ready`] and calls [`Server::serve`].
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -12,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 
 mod health;
+mod metric;
 mod process;
 mod server;
 mod trace;
 
 pub(crate) use health::{Health, router};
+pub(crate) use metric::{Row, Table};
+pub(crate) use process::Process;
 pub(crate) use server::{Limits, Server, listen};
 pub(crate) use trace::trace;
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::routing::get;
-use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -51,6 +50,13 @@ pub(crate) mod proto {
     tonic::include_proto!("weir.game.v1");
 }
 
+/// File and command name of arena processes.
+pub(crate) const ARENA: &str = "weir-arena";
+/// Makes its metrics.
+pub(crate) fn register(table: &mut daemon::Table) {
+    Metrics::new(table);
+}
+
 /// Ends of matches that wait for the director.
 const ENDED: usize = 1_024;
 /// Longest gRPC request, in bytes: 1,000 ids and what belongs to them.
@@ -70,13 +76,13 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
     config.check()?;
     name_process(c"weir-game");
     let stop = daemon::stop_token()?;
-    let mut registry = Registry::default();
-    let metrics = Metrics::new(&mut registry);
+    let mut table = daemon::Table::default();
+    let metrics = Metrics::new(&mut table);
     let limits = Limits {
         streams: STREAMS,
         ..Limits::default()
     };
-    let server = Server::new(&mut registry, limits);
+    let server = Server::new(&mut table, limits);
     let (grpc, http) = (
         daemon::listen(config.grpc).await?,
         daemon::listen(config.http).await?,
@@ -105,7 +111,7 @@ pub(crate) async fn run(_args: Args, config: Config) -> Result<ExitCode> {
     let matchmaker = tonic::service::Routes::new(matchmaker).into_axum_router();
     let matchmaker = matchmaker.layer(axum::middleware::from_fn(daemon::trace));
     let health = Health::default();
-    let routes = daemon::router(registry, health.clone()).merge(show_arenas(Arc::clone(&fleet)));
+    let routes = daemon::router(table, health.clone()).merge(show_arenas(Arc::clone(&fleet)));
     tokio::spawn(judge(Arc::clone(&fleet), config.arenas.processes, health));
     // A player that comes as soon as this is said should find an arena; a broken one shows in /healthz.
     let patience = config::ms(config.arenas.start_timeout_ms);

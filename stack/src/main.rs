@@ -8,6 +8,7 @@ mod chat;
 mod config;
 mod crowd;
 mod daemon;
+mod docs;
 mod game;
 mod link;
 mod log;
@@ -24,9 +25,19 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 
+/// What a new user wants to know first.
+const FIRST_STEPS: &str = "\
+First steps:
+  weir-stack media   once: the streams that the origin loops, and the player of its page
+  weir-stack up      origin, chat and game; prints where they are, Ctrl-C ends all
+  then open http://127.0.0.1:8080/ in a browser, or in another terminal let users come:
+  weir-stack crowd --truth truth.jsonl --seconds 20 \\
+    --players 5 --stream http://127.0.0.1:8080/live/demo/master.m3u8 \\
+    --chatters 5 --chat ws://127.0.0.1:9482 --gamers 4 --game http://127.0.0.1:9483";
+
 /// Streaming and game services, their load, their network, their faults.
 #[derive(Parser)]
-#[command(name = "weir-stack", version)]
+#[command(name = "weir-stack", version, after_help = FIRST_STEPS)]
 struct Cli {
     /// TOML file; every key has a default, see `weir-stack config`
     #[arg(long, global = true)]
@@ -57,8 +68,11 @@ enum Command {
     Scenario(scenario::Args),
     /// Load one service that runs as a process of its own; prints the figures as JSON
     Bench(bench::Args),
-    /// Print the configuration with every default
+    /// Print the configuration with every default, as a file for --config
     Config,
+    /// Print a reference of this program in Markdown
+    #[command(hide = true)]
+    Docs(docs::Args),
 }
 
 fn main() -> ExitCode {
@@ -94,5 +108,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
             print!("{}", config.to_toml()?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Docs(args) => docs::run(&args),
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -88,14 +87,14 @@ struct Origin {
 
 impl Origin {
     async fn new(config: &Config, stop: &CancellationToken) -> Result<Self> {
-        let mut registry = Registry::default();
+        let mut table = daemon::Table::default();
         let health = Health::default();
         let limits = daemon::Limits {
             connections: config.connections,
             ..daemon::Limits::default()
         };
-        let server = daemon::Server::new(&mut registry, limits);
-        let live = live(config, &mut registry);
+        let server = daemon::Server::new(&mut table, limits);
+        let live = live(config, &mut table);
         let folder = config.media.clone().map_or_else(media::cache, Ok)?;
         let mut tasks = JoinSet::new();
         if !config.streams.is_empty() {
@@ -110,7 +109,7 @@ impl Origin {
         let ingest = ingest::Ingest {
             config: Arc::new(config.ingest.clone()),
             streams: live.streams.clone(),
-            metrics: metric::Ingests::register(&mut registry),
+            metrics: metric::Ingests::register(&mut table),
             clock: live.clock,
             window: config.window(),
             feeds: Arc::default(),
@@ -128,7 +127,7 @@ impl Origin {
             .layer(CorsLayer::permissive())
             // Encoders are no pages: no page of another site may send.
             .merge(ingest::router(ingest))
-            .merge(daemon::router(registry, health))
+            .merge(daemon::router(table, health))
             .layer(axum::middleware::from_fn(daemon::trace));
         Ok(Self {
             server,
@@ -138,15 +137,22 @@ impl Origin {
     }
 }
 
-fn live(config: &Config, registry: &mut Registry) -> live::Live {
-    let players = metric::Players::register(registry);
+/// Makes its metrics.
+pub(crate) fn register(table: &mut daemon::Table) {
+    metric::Requests::register(table);
+    metric::Players::register(table);
+    metric::Ingests::register(table);
+}
+
+fn live(config: &Config, table: &mut daemon::Table) -> live::Live {
+    let players = metric::Players::register(table);
     let limits = session::Limits {
         sessions: config.sessions,
         silence_ms: config.session_silence_seconds.saturating_mul(1000),
     };
     live::Live {
         streams: stream::Streams::default(),
-        requests: metric::Requests::register(registry),
+        requests: metric::Requests::register(table),
         sessions: session::Sessions::new(limits, players.clone()),
         players,
         held: Arc::new(Semaphore::new(config.held)),

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Arguments of `weir-stack up`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Services to start, in this order
+    /// Services to start, in this order, with commas between
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["origin", "chat", "game"])]
     only: Vec<Name>,
 }
@@ -59,6 +59,10 @@ impl Name {
         config: Option<&Path>,
     ) -> Result<Vec<String>> {
         let program = directory.program_as(&format!("weir-{}", self.as_str()))?;
+        if self == Self::Game {
+            // Beside itself it finds the name that it starts arenas under.
+            directory.program_as(crate::game::ARENA)?;
+        }
         let mut words = vec![program.display().to_string(), self.as_str().to_owned()];
         if let Some(config) = config {
             words.extend(["--config".to_owned(), config.display().to_string()]);

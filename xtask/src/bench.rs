@@ -1,4 +1,4 @@
-//! `bench`: what Weir costs. Every figure is taken beside one without Weir in the same run, many
+//! `bench`: what Weir costs, and what the stack beside it bears. Every figure is taken beside one without Weir in the same run, many
 //! times in turn, and printed with its spread and with what is asked of it. A figure that misses
 //! its mark is said, but fails nothing: a busy machine is not a fault of the tree.
 
@@ -14,12 +14,14 @@ mod report;
 mod sample;
 mod scale;
 mod spread;
+mod stack;
 mod start;
 
-use std::path::PathBuf;
+use std::{fmt::Display, path::PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use serde::Serialize;
 
 use self::report::Report;
 use crate::{
@@ -51,6 +53,8 @@ enum Bench {
     Start(start::Args),
     /// Time to answer a scrape and to make an OTLP export of 50,000 series
     Export,
+    /// What the services and tools of weir-stack bear, beside their baselines
+    Stack(stack::Args),
     /// A worker of `scale`
     #[command(hide = true)]
     Crowd(crowd::Worker),
@@ -60,10 +64,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.bench {
         Bench::Export => {
             setup::ensure(&[Part::Build])?;
-            print(&export::run()?, args.json)
+            print_report(&export::run()?, args.json)
+        }
+        Bench::Stack(of) => {
+            // Namespaces for `link`, and memory of other users' processes.
+            if !is_root() {
+                bail!("network namespaces are made: run `cargo xtask bench stack` as root");
+            }
+            setup::ensure(&[Part::Build, Part::Bench])?;
+            let binary = build::stack(true)?;
+            machine::warn_of_others();
+            let report = stack::run(of, &binary)?;
+            print("the stack", &report, report.misses(), args.json)
         }
         Bench::Crowd(worker) => crowd::run(worker),
-        bench => print(&with_agent(bench, args)?, args.json),
+        bench => print_report(&with_agent(bench, args)?, args.json),
     }
 }
 
@@ -83,19 +98,28 @@ fn with_agent(bench: &Bench, args: &Args) -> Result<Report> {
         Bench::Overhead(args) => overhead::run(args, &agent),
         Bench::Scale(args) => scale::run(args, &agent),
         Bench::Start(args) => start::run(args, &agent),
-        Bench::Export | Bench::Crowd(_) => bail!("needs no agent"),
+        Bench::Export | Bench::Stack(_) | Bench::Crowd(_) => bail!("needs no agent"),
     }
 }
 
-fn print(report: &Report, json: bool) -> Result<()> {
+fn print_report(report: &Report, json: bool) -> Result<()> {
+    print(&report.title, report, report.misses(), json)
+}
+
+fn print(
+    title: &str,
+    report: &(impl Serialize + Display),
+    misses: usize,
+    json: bool,
+) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string_pretty(report)?);
         return Ok(());
     }
-    step!("{}", report.title);
+    step!("{title}");
     print!("{report}");
-    if report.misses() > 0 {
-        note!("{} of the marks were missed", report.misses());
+    if misses > 0 {
+        note!("{misses} of the marks were missed");
     }
     Ok(())
 }

@@ -27,13 +27,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Builds the agent and says where it is. Its build script builds the probes
 /// for the BPF target with the same toolchain.
 pub(crate) fn agent(release: bool) -> Result<PathBuf> {
+    step!("build: the probes for the kernel, then the agent that carries them");
+    binary("weir", "weir", release)
+}
+
+/// Builds the services, users and network that the agent is shown on, and says where they are.
+pub(crate) fn stack(release: bool) -> Result<PathBuf> {
+    step!("build: the services, their users and the network between");
+    binary("weir-stack", "weir-stack", release)
+}
+
+fn binary(package: &str, name: &str, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
-    step!("build ({profile}): the probes for the kernel, then the agent that carries them");
     let mut build = cargo();
-    build.args(["build", "--package", "weir", "--bin", "weir"]);
+    build.args(["build", "--package", package, "--bin", name]);
     if release {
         build.arg("--release");
     }
     run_command(&mut build)?;
-    Ok(target()?.join(profile).join("weir"))
+    Ok(target()?.join(profile).join(name))
 }

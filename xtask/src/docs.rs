@@ -1,7 +1,7 @@
-//! `docs`: references that the agent writes about itself, so that they cannot
-//! be wrong: METRICS.md from the metric table, CONFIG.md from the config's types.
+//! `docs`: references that the programs write about themselves, so that they cannot be wrong:
+//! metrics from the calls or tables that make them, keys and lines from the types' doc comments.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -11,8 +11,30 @@ use crate::{
     workspace::root,
 };
 
-/// File in the root of the tree, and the subject of `weir docs` that prints it.
-const REFERENCES: [(&str, &str); 2] = [("METRICS.md", "metrics"), ("CONFIG.md", "config")];
+/// A program of the tree that has a subcommand `docs`.
+struct Author {
+    name: &'static str,
+    build: fn(bool) -> Result<PathBuf>,
+    /// File in the tree, and the subject that prints it.
+    references: &'static [(&'static str, &'static str)],
+}
+
+static AUTHORS: [Author; 2] = [
+    Author {
+        name: "weir",
+        build: build::agent,
+        references: &[("METRICS.md", "metrics"), ("CONFIG.md", "config")],
+    },
+    Author {
+        name: "weir-stack",
+        build: build::stack,
+        references: &[
+            ("stack/METRICS.md", "metrics"),
+            ("stack/CONFIG.md", "config"),
+            ("stack/TRUTH.md", "truth"),
+        ],
+    },
+];
 
 /// Writes the references.
 pub(crate) fn write() -> Result<()> {
@@ -28,7 +50,7 @@ pub(crate) fn write() -> Result<()> {
     Ok(())
 }
 
-/// Fails if a reference differs from what the agent says now.
+/// Fails if a reference differs from what its program says now.
 pub(crate) fn compare() -> Result<()> {
     let mut stale = Vec::new();
     for (file, text) in references()? {
@@ -43,16 +65,17 @@ pub(crate) fn compare() -> Result<()> {
 }
 
 fn references() -> Result<Vec<(&'static str, String)>> {
-    step!("docs: what the agent says about its metrics and its configuration");
-    let agent = build::agent(false)?;
-    REFERENCES
-        .into_iter()
-        .map(|(file, subject)| {
-            let text = output(Command::new(&agent).args(["docs", subject]))?;
+    step!("docs: what agent and stack say about their metrics and their configuration");
+    let mut all = Vec::new();
+    for author in &AUTHORS {
+        let program = (author.build)(false)?;
+        for (file, subject) in author.references {
+            let text = output(Command::new(&program).args(["docs", subject]))?;
             if text.trim().is_empty() {
-                bail!("`weir docs {subject}` printed nothing");
+                bail!("`{} docs {subject}` printed nothing", author.name);
             }
-            Ok((file, text))
-        })
-        .collect()
+            all.push((*file, text));
+        }
+    }
+    Ok(all)
 }

@@ -30,15 +30,15 @@ enum Task {
     Build(build::Args),
     /// Formatting, lints for host and BPF, invariants, drift of generated docs
     Check,
-    /// Write the generated references METRICS.md and CONFIG.md
+    /// Write the generated references of the agent and of the stack
     Docs,
     /// Set-up, checks, all tests, then the kernels in virtual machines
     Test(test::Args),
     /// Run the kernel tests on Debian's kernels 5.10 to 7.2 under QEMU
     Vm(vm::Args),
-    /// Watch an unmodified nginx through Weir: two namespaces, a slow and lossy link
+    /// Watch a stream, a chat and a game through Weir, over a link that has bad moments
     Demo(demo::Args),
-    /// Measure what Weir costs: per send, at scale, at start, per export
+    /// Measure what Weir costs (per send, at scale, at start, per export), and the stack
     Bench(bench::Args),
     /// Run Prometheus's PromQL test scripts against the evaluator
     Promql(promql::Args),

@@ -4,6 +4,7 @@
 mod apt;
 mod archive;
 mod emulator;
+mod media;
 mod package;
 mod receiver;
 mod toolchain;
@@ -15,6 +16,7 @@ use anyhow::{Result, bail};
 pub(crate) use self::{
     archive::{Archive, unpack},
     emulator::command as emulator,
+    media::ensure as ensure_media,
     receiver::ensure as ensure_receivers,
 };
 use crate::{
@@ -37,16 +39,27 @@ pub(crate) struct Args {
 pub(crate) enum Part {
     /// Toolchain and BPF linker
     Build,
-    /// nginx, load generators, network tools
+    /// What the demo's network and streams are made with
     Demo,
+    /// nginx and load generators, for the demo on nginx
+    Nginx,
     /// Tools and receivers that Weir's numbers are checked against
     Test,
+    /// Baselines, a real browser and its player, for `cargo xtask bench stack`
+    Bench,
     /// QEMU and what the guests are made from
     Vm,
 }
 
 /// Every part, in the order of preparation.
-const ALL: [Part; 4] = [Part::Build, Part::Demo, Part::Test, Part::Vm];
+const ALL: [Part; 6] = [
+    Part::Build,
+    Part::Demo,
+    Part::Nginx,
+    Part::Test,
+    Part::Bench,
+    Part::Vm,
+];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let parts = if args.parts.is_empty() {
@@ -57,6 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     prepare(parts, args.allow_removal || crate::workspace::in_ci())?;
     if parts.contains(&Part::Test) {
         receiver::ensure()?;
+    }
+    if parts.contains(&Part::Test) || parts.contains(&Part::Bench) {
+        media::ensure()?;
     }
     note!("everything needed is there");
     Ok(())
@@ -80,7 +96,8 @@ fn prepare(parts: &[Part], allow_removal: bool) -> Result<()> {
     if parts.contains(&Part::Vm) {
         emulator::ensure()?;
     }
-    if parts.contains(&Part::Test) || parts.contains(&Part::Demo) {
+    let probes = [Part::Test, Part::Demo, Part::Nginx];
+    if probes.iter().any(|part| parts.contains(part)) {
         mount_tracefs()?;
     }
     Ok(())

@@ -35,11 +35,16 @@ pub(crate) const SERIAL: &str = "kernel";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
-    setup::ensure(&[Part::Build, Part::Demo, Part::Test])?;
+    setup::ensure(&[Part::Build, Part::Demo, Part::Nginx, Part::Test])?;
     let mut tally = Tally::default();
     if let Err(error) = setup::ensure_receivers() {
         tally.skip(&format!(
             "receivers could not be fetched, their tests skip: {error:#}"
+        ));
+    }
+    if let Err(error) = setup::ensure_media() {
+        tally.skip(&format!(
+            "the stack's streams or player could not be made, their tests skip: {error:#}"
         ));
     }
     tally.outcome("check", check::run());

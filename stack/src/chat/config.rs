@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{Bound, SlowConsumer};
 
 /// `[chat]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where to listen; port 0 takes a free one.
@@ -74,7 +75,7 @@ pub(crate) struct Config {
 }
 
 /// So many a second, so many at once; both at least 1.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rate {
     pub(crate) per_s: u32,
@@ -82,7 +83,7 @@ pub(crate) struct Rate {
 }
 
 /// What happens to personal data in texts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Personal {
     Keep,
@@ -94,7 +95,7 @@ pub(crate) enum Personal {
 }
 
 /// Which messages get an audit line.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Audit {
     Off,
@@ -105,7 +106,7 @@ pub(crate) enum Audit {
 }
 
 /// Where items are kept.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Storage {
     /// Only what `recent_items` allows; gone with the process.
@@ -118,7 +119,7 @@ pub(crate) enum Storage {
 }
 
 /// `[chat.fjall]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Fjall {
     /// Folder of the log. Empty: a temporary one that goes with the process.
@@ -132,7 +133,7 @@ pub(crate) struct Fjall {
 }
 
 /// `[chat.redis]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Redis {
     /// `redis://HOST:PORT`, or `unix:///PATH`.

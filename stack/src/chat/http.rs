@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
-use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -37,7 +36,7 @@ const PAGE: usize = 1000;
 const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
 
 /// All routes.
-pub(crate) fn router(hub: Arc<Hub>, registry: Registry) -> Router {
+pub(crate) fn router(hub: Arc<Hub>, table: daemon::Table) -> Router {
     let health = hub.shared.metrics.health.clone();
     Router::new()
         .route("/rooms/{room}", get(history).post(post))
@@ -45,7 +44,7 @@ pub(crate) fn router(hub: Arc<Hub>, registry: Registry) -> Router {
         .route("/rooms/{room}/ws", get(upgrade))
         .route_layer(from_fn(check_name))
         .with_state(hub)
-        .merge(daemon::router(registry, health))
+        .merge(daemon::router(table, health))
         .layer(from_fn(daemon::trace))
 }
 

@@ -6,11 +6,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
 
 use super::frame::Violation;
 use super::protocol::Refusal;
-use crate::daemon::Health;
+use crate::daemon::{Health, Table};
 
 /// Counters told apart by one label, `reason`.
 pub(crate) type Reasons = Family<[(&'static str, &'static str); 1], Counter>;
@@ -67,7 +66,7 @@ impl Ended {
 }
 
 /// All of them. Counts that exist once are fields; rare ones are looked up by label.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     /// What `/healthz` says.
     pub(crate) health: Health,
@@ -91,121 +90,39 @@ pub(crate) struct Metrics {
     violations: Reasons,
     not_accepted: Reasons,
     storage_failures: Family<[(&'static str, &'static str); 1], Counter>,
-    delay: Option<Histogram>,
+    delay: Histogram,
     /// Time of the newest storage failure that was logged, in milliseconds since the start.
     pub(crate) storage_logged_ms: AtomicU64,
 }
 
 impl Metrics {
-    /// All, and the registry that they are in, under `chat_`.
-    pub(crate) fn new() -> (Self, Registry) {
-        let mut registry = Registry::with_prefix("chat");
-        let delay = Histogram::new(SECONDS);
-        let new = Self {
-            delay: Some(delay.clone()),
-            ..Self::default()
-        };
-        registry.register(
-            "connections",
-            "Open WebSocket connections",
-            new.connections.clone(),
-        );
-        registry.register("rooms", "Rooms in memory", new.rooms.clone());
-        registry.register(
-            "accepted",
-            "WebSocket connections ever taken",
-            new.accepted.clone(),
-        );
-        registry.register(
-            "not_accepted",
-            "Connections not taken, by reason",
-            new.not_accepted.clone(),
-        );
-        registry.register(
-            "closed",
-            "WebSocket connections ended, by reason",
-            new.closed.clone(),
-        );
-        registry.register(
-            "violations",
-            "Broken frames, by kind",
-            new.violations.clone(),
-        );
-        registry.register(
-            "messages_in",
-            "Messages taken from clients",
-            new.taken.clone(),
-        );
-        registry.register(
-            "refused",
-            "Messages refused, by reason",
-            new.refused.clone(),
-        );
-        registry.register(
-            "messages_out",
-            "Items handed to the kernel, counted for each consumer",
-            new.delivered.clone(),
-        );
-        registry.register(
-            "frames_out",
-            "Frames handed to the kernel whole at once",
-            new.frames.clone(),
-        );
-        registry.register_with_unit(
-            "out",
-            "Bytes handed to the kernel",
-            Unit::Bytes,
-            new.bytes_out.clone(),
-        );
-        registry.register(
-            "dropped_items",
-            "Items that a consumer did not get, by reason",
-            new.dropped_items.clone(),
-        );
-        registry.register(
-            "dropped_frames",
-            "Frames dropped from full queues",
-            new.dropped_frames.clone(),
-        );
-        registry.register_with_unit(
-            "queued",
-            "Bytes that wait for slow consumers",
-            Unit::Bytes,
-            new.queued_bytes.clone(),
-        );
-        registry.register_with_unit(
-            "publish_to_deliver",
-            "From taking a batch's oldest message to having handed it to the last consumer of a lane that did not block",
-            Unit::Seconds,
-            delay,
-        );
-        registry.register(
-            "masked",
-            "Texts with personal data masked",
-            new.masked.clone(),
-        );
-        registry.register(
-            "audit_suppressed",
-            "Audit lines above audit_rate",
-            new.audit_suppressed.clone(),
-        );
-        registry.register("stored", "Items written to the log", new.stored.clone());
-        registry.register(
-            "storage_queue",
-            "Items that wait for the log",
-            new.storage_queue.clone(),
-        );
-        registry.register(
-            "storage_lost",
-            "Items that the log did not get",
-            new.storage_lost.clone(),
-        );
-        registry.register(
-            "storage_failures",
-            "Failed operations of the log, by operation",
-            new.storage_failures.clone(),
-        );
-        (new, registry)
+    /// Those of the chat.
+    pub(crate) fn new(table: &mut Table) -> Self {
+        Self {
+            health: Health::default(),
+            connections: table.add("chat_connections", "Open WebSocket connections"),
+            rooms: table.add("chat_rooms", "Rooms in memory"),
+            accepted: table.add("chat_accepted", "WebSocket connections ever taken"),
+            taken: table.add("chat_messages_in", "Messages taken from clients"),
+            delivered: table.add("chat_messages_out", "Items handed to the kernel, counted for each consumer"),
+            frames: table.add("chat_frames_out", "Frames handed to the kernel whole at once"),
+            bytes_out: table.bytes("chat_out", "Bytes handed to the kernel"),
+            queued_bytes: table.bytes("chat_queued", "Bytes that wait for slow consumers"),
+            masked: table.add("chat_masked", "Texts with personal data masked"),
+            audit_suppressed: table.add("chat_audit_suppressed", "Audit lines above audit_rate"),
+            stored: table.add("chat_stored", "Items written to the log"),
+            storage_queue: table.add("chat_storage_queue", "Items that wait for the log"),
+            storage_lost: table.add("chat_storage_lost", "Items that the log did not get"),
+            dropped_frames: table.add("chat_dropped_frames", "Frames dropped from full queues"),
+            dropped_items: table.by(&["reason"], "chat_dropped_items", "Items that a consumer did not get, by reason"),
+            refused: table.by(&["reason"], "chat_refused", "Messages refused, by reason"),
+            closed: table.by(&["reason"], "chat_closed", "WebSocket connections ended, by reason"),
+            violations: table.by(&["kind"], "chat_violations", "Broken frames, by kind"),
+            not_accepted: table.by(&["reason"], "chat_not_accepted", "Connections not taken, by reason"),
+            storage_failures: table.by(&["operation"], "chat_storage_failures", "Failed operations of the log, by operation"),
+            delay: table.seconds("chat_publish_to_deliver", "From taking a batch's oldest message to having handed it to the last consumer of a lane that did not block", Histogram::new(SECONDS)),
+            storage_logged_ms: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn ended(&self, ended: Ended) {
@@ -267,8 +184,6 @@ impl Metrics {
 
     /// Seconds from publish to deliver of one batch.
     pub(crate) fn delay(&self, seconds: f64) {
-        if let Some(delay) = &self.delay {
-            delay.observe(seconds);
-        }
+        self.delay.observe(seconds);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A frame as it goes over the wire, shared by all that it is sent to.
@@ -16,7 +17,7 @@ pub(crate) struct Frame {
 }
 
 /// What happens to a consumer whose queue is full.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SlowConsumer {
     /// The oldest frames go; the consumer sees the gap in the revisions.

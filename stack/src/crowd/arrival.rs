@@ -223,6 +223,43 @@ mod tests {
         assert!((0.4..0.6).contains(&(votes as f64 / said.len() as f64)));
     }
 
+    /// The chat's buckets: one message a token, so many tokens a second, so many at most.
+    fn refused(times: impl IntoIterator<Item = f64>, [per_s, burst]: [u32; 2]) -> usize {
+        let (mut tokens, mut before, mut refused) = (f64::from(burst), 0.0, 0);
+        for at in times {
+            tokens = (tokens + (at - before) * f64::from(per_s)).min(f64::from(burst));
+            before = at;
+            if tokens < 1.0 {
+                refused += 1;
+            } else {
+                tokens -= 1.0;
+            }
+        }
+        refused
+    }
+
+    #[test]
+    fn the_chats_default_limits_refuse_nobody_of_the_scenes() {
+        const USERS: u64 = 500;
+        let limits = crate::chat::Config::default();
+        let user = [limits.connection_rate.per_s, limits.connection_rate.burst];
+        let all = [limits.room_rate.per_s, limits.room_rate.burst];
+        assert!(refused([0.0; 21], user) == 1);
+        for name in ["idol", "flash-sale", "esports"] {
+            let scene = super::super::scene::Scene::load(name).unwrap();
+            let mut room = Vec::new();
+            for seed in 0..USERS {
+                let mut talk = Talk::new(seed, &scene.chatters, 0.0);
+                let said = std::iter::from_fn(|| talk.next()).map(|(at, _)| at);
+                let said: Vec<f64> = said.take_while(|at| *at < 300.0).collect();
+                assert_eq!(refused(said.iter().copied(), user), 0, "{name}");
+                room.extend(said);
+            }
+            room.sort_by(f64::total_cmp);
+            assert_eq!(refused(room, all), 0, "{name}");
+        }
+    }
+
     #[test]
     fn a_silent_user_says_nothing() {
         let silent = Talking {

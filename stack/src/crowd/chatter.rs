@@ -75,7 +75,8 @@ pub(crate) async fn talk(session: Session, gate: Gate, mut plan: Plan) {
         () = chatter.live() => true,
         () = session.shared.stop.cancelled() => false,
     };
-    chatter.finish(quit);
+    let (sent, tally) = (chatter.sent, chatter.tally);
+    session.part(quit, sent, tally, "message_latency");
 }
 
 impl Chatter<'_> {
@@ -265,32 +266,6 @@ impl Chatter<'_> {
                 text.len() / frame.items.len().max(1),
             );
         }
-    }
-
-    fn finish(mut self, quit: bool) {
-        self.tally.write_all(self.session);
-        self.session.put(Event::Disconnect {
-            reason: Reason::Done,
-            detail: String::new(),
-        });
-        self.session.shared.sum(|summary| {
-            summary
-                .spread("message_latency")
-                .merge(self.tally.latency())
-        });
-        self.session.put(Event::End {
-            quit,
-            lasted_ms: self.session.clock.now_s() * 1e3,
-            played_s: 0.0,
-            stalled_ms: 0.0,
-            stalls: 0,
-            switches: 0,
-            parts: 0,
-            late_parts: 0,
-            bytes: self.tally.bytes(),
-            sent: self.sent,
-            received: self.tally.messages(),
-        });
     }
 }
 

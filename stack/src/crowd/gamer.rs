@@ -65,7 +65,8 @@ pub(crate) async fn play(session: Session, gate: Gate, plan: Plan) {
         () = tokio::time::sleep_until(leave + Duration::from_secs(2)) => true,
         () = session.shared.stop.cancelled() => false,
     };
-    gamer.finish(quit);
+    let (sent, tally) = (gamer.sent, gamer.tally);
+    session.part(quit, sent, tally, "input_to_effect_and_match_wait");
 }
 
 impl Gamer<'_> {
@@ -280,32 +281,6 @@ impl Gamer<'_> {
                 what: "input",
             });
         }
-    }
-
-    fn finish(mut self, quit: bool) {
-        self.tally.write_all(self.session);
-        self.session.put(Event::Disconnect {
-            reason: Reason::Done,
-            detail: String::new(),
-        });
-        self.session.shared.sum(|summary| {
-            summary
-                .spread("input_to_effect_and_match_wait")
-                .merge(self.tally.latency())
-        });
-        self.session.put(Event::End {
-            quit,
-            lasted_ms: self.session.clock.now_s() * 1e3,
-            played_s: 0.0,
-            stalled_ms: 0.0,
-            stalls: 0,
-            switches: 0,
-            parts: 0,
-            late_parts: 0,
-            bytes: self.tally.bytes(),
-            sent: self.sent,
-            received: self.tally.messages(),
-        });
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
+use super::arrival::Coming;
+
 /// Scenes by name.
 const KNOWN: [(&str, &str); 3] = [
     ("idol", include_str!("../../scenes/idol.toml")),
@@ -165,54 +167,46 @@ impl Scene {
         Ok(scene)
     }
 
+    /// How players, chat users and gamers come and go, in this order. Their fields are the same but
+    /// stand in each sort: serde refuses unknown keys only in structs without flattened parts.
+    pub(crate) fn comings(&self) -> [Coming; 3] {
+        macro_rules! coming {
+            ($($users:ident)+) => {
+                [$(Coming {
+                    over_s: self.$users.arrive_over_s,
+                    rush: self.$users.rush,
+                    stay_s: self.$users.stay_s,
+                    stay_least_s: self.$users.stay_least_s,
+                }),+]
+            };
+        }
+        coming!(players chatters gamers)
+    }
+
     fn check(&self) -> Result<()> {
         let (players, chatters, gamers) = (&self.players, &self.chatters, &self.gamers);
-        let times = [
-            (
-                "arrive_over_s",
-                [
-                    players.arrive_over_s,
-                    chatters.arrive_over_s,
-                    gamers.arrive_over_s,
-                ],
-            ),
-            ("stay_s", [players.stay_s, chatters.stay_s, gamers.stay_s]),
-            (
-                "stay_least_s",
-                [
-                    players.stay_least_s,
-                    chatters.stay_least_s,
-                    gamers.stay_least_s,
-                ],
-            ),
-            (
-                "rates",
-                [
-                    players.pauses_per_minute,
-                    players.seeks_per_minute,
-                    chatters.says_per_minute,
-                ],
-            ),
-            (
-                "pause_s, seek_back_s, rest_s",
-                [players.pause_s, players.seek_back_s, gamers.rest_s],
-            ),
-        ];
-        for (key, values) in times {
-            if values.iter().any(|value| !(0.0..=1e6).contains(value)) {
-                bail!("{key} must lie between 0 and 1000000");
-            }
-        }
-        for rush in [players.rush, chatters.rush, gamers.rush]
-            .into_iter()
-            .flatten()
-        {
-            if !(0.0..=1.0).contains(&rush.share) || rush.at_s < 0.0 || rush.within_s < 0.0 {
+        for coming in self.comings() {
+            check_all([
+                ("arrive_over_s", coming.over_s),
+                ("stay_s", coming.stay_s),
+                ("stay_least_s", coming.stay_least_s),
+            ])?;
+            if let Some(rush) = coming.rush
+                && (!(0.0..=1.0).contains(&rush.share) || rush.at_s < 0.0 || rush.within_s < 0.0)
+            {
                 bail!(
                     "rush: share must lie between 0 and 1, at_s and within_s must not be negative"
                 );
             }
         }
+        check_all([
+            ("pauses_per_minute", players.pauses_per_minute),
+            ("pause_s", players.pause_s),
+            ("seeks_per_minute", players.seeks_per_minute),
+            ("seek_back_s", players.seek_back_s),
+            ("says_per_minute", chatters.says_per_minute),
+            ("rest_s", gamers.rest_s),
+        ])?;
         if !(0.1..=1000.0).contains(&gamers.inputs_per_second) {
             bail!("inputs_per_second must lie between 0.1 and 1000");
         }
@@ -226,6 +220,16 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// Refuses what is neither a time nor a rate.
+fn check_all<const N: usize>(values: [(&str, f64); N]) -> Result<()> {
+    for (key, value) in values {
+        if !(0.0..=1e6).contains(&value) {
+            bail!("{key} must lie between 0 and 1000000");
+        }
+    }
+    Ok(())
 }
 
 /// The known names, for messages.

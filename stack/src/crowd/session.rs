@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::summary::Summary;
-use crate::truth::{Event, Role, Stamp, Truth};
+use super::tally::Tally;
+use crate::truth::{Event, Reason, Role, Stamp, Truth};
 
 /// Handles that every session gets.
 #[derive(Clone)]
@@ -62,6 +63,30 @@ impl Session {
     /// Writes down what happens now.
     pub(crate) fn put(&self, event: Event) {
         self.put_stamped(Stamp::now(), event);
+    }
+
+    /// Writes down the end of one who sent and received messages, with its sums.
+    pub(crate) fn part(&self, quit: bool, sent: u64, mut tally: Tally, latencies: &'static str) {
+        tally.write_all(self);
+        self.put(Event::Disconnect {
+            reason: Reason::Done,
+            detail: String::new(),
+        });
+        self.shared
+            .sum(|summary| summary.spread(latencies).merge(tally.latency()));
+        self.put(Event::End {
+            quit,
+            lasted_ms: self.clock.now_s() * 1e3,
+            played_s: 0.0,
+            stalled_ms: 0.0,
+            stalls: 0,
+            switches: 0,
+            parts: 0,
+            late_parts: 0,
+            bytes: tally.bytes(),
+            sent,
+            received: tally.messages(),
+        });
     }
 
     /// Writes down what happened at a moment of the session.

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 use url::Url;
 
 use super::Args;
-use super::arrival::{Arrival, Coming, Talk, acts, arrivals};
+use super::arrival::{Arrival, Talk, acts, arrivals};
 use super::browser::{self, Browser};
 use super::chatter;
 use super::control::Member;
@@ -67,29 +67,7 @@ impl Troupe<'_> {
 
     /// Everybody in order of coming; each sort from its own part of the seed.
     fn users(&self) -> Vec<User> {
-        let Scene {
-            players,
-            chatters,
-            gamers,
-        } = &self.scene;
-        let watching = Coming {
-            over_s: players.arrive_over_s,
-            rush: players.rush,
-            stay_s: players.stay_s,
-            stay_least_s: players.stay_least_s,
-        };
-        let talking = Coming {
-            over_s: chatters.arrive_over_s,
-            rush: chatters.rush,
-            stay_s: chatters.stay_s,
-            stay_least_s: chatters.stay_least_s,
-        };
-        let gaming = Coming {
-            over_s: gamers.arrive_over_s,
-            rush: gamers.rush,
-            stay_s: gamers.stay_s,
-            stay_least_s: gamers.stay_least_s,
-        };
+        let [watching, talking, gaming] = self.scene.comings();
         let sorts = [
             (Sort::Model, "p", self.args.players, watching),
             (Sort::Chatter, "c", self.args.chatters, talking),

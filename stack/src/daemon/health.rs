@@ -12,6 +12,8 @@ use axum::{Json, Router};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+use super::metric::Table;
+
 /// What a service finds wrong with itself, by the name of the part; well while that is nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health(Arc<Mutex<BTreeMap<&'static str, String>>>);
@@ -32,10 +34,10 @@ impl Health {
     }
 }
 
-/// `/healthz` from `health` and `/metrics` from `registry`, to be merged into a service's routes.
+/// `/healthz` from `health` and `/metrics` from `table`, to be merged into a service's routes.
 /// Metrics of the process itself are added.
-pub(crate) fn router(mut registry: Registry, health: Health) -> Router {
-    registry.register_collector(Box::new(super::process::Process));
+pub(crate) fn router(table: Table, health: Health) -> Router {
+    let registry = table.into_registry(Box::new(super::process::Process));
     Router::new()
         .route("/healthz", get(answer_health).with_state(health))
         .route(
@@ -91,17 +93,20 @@ mod tests {
     #[tokio::test]
     async fn health_names_what_fails_until_it_is_mended() {
         let health = Health::default();
-        let router = router(Registry::default(), health.clone());
+        let router = router(Table::default(), health.clone());
+        let (code, body) = get(&router, "/healthz").await;
+        assert_eq!(code, StatusCode::OK);
+        let parse = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap();
         assert_eq!(
-            get(&router, "/healthz").await,
-            (StatusCode::OK, r#"{"faults":{},"status":"ok"}"#.to_owned())
+            parse(&body),
+            serde_json::json!({ "status": "ok", "faults": {} })
         );
         health.fail("redis", "connection refused");
         let (code, body) = get(&router, "/healthz").await;
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
-            body,
-            r#"{"faults":{"redis":"connection refused"},"status":"failing"}"#
+            parse(&body),
+            serde_json::json!({ "status": "failing", "faults": { "redis": "connection refused" } })
         );
         health.mend("redis");
         assert_eq!(get(&router, "/healthz").await.0, StatusCode::OK);
@@ -109,11 +114,10 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_hold_the_services_own_and_the_process() {
-        let mut registry = Registry::default();
-        let counter: Counter = Counter::default();
-        registry.register("things", "Things", counter.clone());
+        let mut table = Table::default();
+        let counter: Counter = table.add("things", "Things");
         counter.inc_by(7);
-        let (code, body) = get(&router(registry, Health::default()), "/metrics").await;
+        let (code, body) = get(&router(table, Health::default()), "/metrics").await;
         assert_eq!(code, StatusCode::OK);
         assert!(body.contains("things_total 7\n"), "{body}");
         let resident = body

@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -24,6 +23,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+
+use super::metric::Table;
 
 /// How long answers under way may take after a stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -98,30 +99,20 @@ pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Server {
-    /// A server whose counts of connections are in `registry`.
-    pub(crate) fn new(registry: &mut Registry, limits: Limits) -> Self {
-        let server = Self {
+    /// A server whose counts of connections are in `table`.
+    pub(crate) fn new(table: &mut Table, limits: Limits) -> Self {
+        Self {
             limits,
             free: Arc::new(Semaphore::new(
                 limits.connections.clamp(1, Semaphore::MAX_PERMITS),
             )),
-            open: Gauge::default(),
-            accepted: Counter::default(),
-            failed: Counter::default(),
-        };
-        registry.register(
-            "http_connections",
-            "Connections open now",
-            server.open.clone(),
-        );
-        registry.register(
-            "http_connections_accepted",
-            "Connections accepted",
-            server.accepted.clone(),
-        );
-        let help = "Connections cut by an error, a limit of time or a failed handshake";
-        registry.register("http_connections_failed", help, server.failed.clone());
-        server
+            open: table.add("http_connections", "Connections open now"),
+            accepted: table.add("http_connections_accepted", "Connections accepted"),
+            failed: table.add(
+                "http_connections_failed",
+                "Connections cut by an error, a limit of time or a failed handshake",
+            ),
+        }
     }
 
     /// Serves `router` until `stop`, then lets answers under way end within a grace period.
@@ -259,7 +250,7 @@ mod tests {
         CancellationToken,
         tokio::task::JoinHandle<io::Result<()>>,
     ) {
-        let server = Server::new(&mut Registry::default(), limits);
+        let server = Server::new(&mut Table::default(), limits);
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

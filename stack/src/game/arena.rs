@@ -14,7 +14,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,11 @@ mod world;
 use metrics::Metrics;
 use room::{Room, Seats};
 use ticker::{Command, Ticker};
+
+/// Makes its metrics.
+pub(crate) fn register(table: &mut daemon::Table) {
+    Metrics::new(table);
+}
 
 /// Commands that wait while the ticker is in a tick.
 const COMMANDS: usize = 1_024;
@@ -116,8 +120,8 @@ pub(crate) async fn run(args: Args, config: Config) -> Result<ExitCode> {
 
 impl Running {
     async fn start(setup: Setup) -> Result<(Self, mpsc::Receiver<Report>)> {
-        let mut registry = Registry::default();
-        let metrics = Metrics::new(&mut registry);
+        let mut table = daemon::Table::default();
+        let metrics = Metrics::new(&mut table);
         let rules = setup.room;
         let connections = rules.connections;
         let limits = Limits {
@@ -125,7 +129,7 @@ impl Running {
             write: ms(rules.idle_timeout_ms),
             ..Limits::default()
         };
-        let server = Server::new(&mut registry, limits);
+        let server = Server::new(&mut table, limits);
         let listener = daemon::listen(SocketAddr::new(setup.address, setup.port)).await?;
         let address = listener
             .local_addr()
@@ -162,7 +166,7 @@ impl Running {
         let routes = Router::new()
             .route("/", get(upgrade))
             .with_state(Arc::clone(&arena));
-        let routes = routes.merge(daemon::router(registry, Health::default()));
+        let routes = routes.merge(daemon::router(table, Health::default()));
         let serving = tokio::spawn(server.serve(listener, None, routes, stop));
         let rooms = setup.rooms;
         Ok((

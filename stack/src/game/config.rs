@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::matcher::Window;
@@ -12,7 +13,7 @@ use super::pool::{Pool, Profile, Range};
 use super::protocol::MAX_PLAYERS;
 
 /// `[game]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where players and directors call (gRPC over HTTP/2 without TLS).
@@ -32,7 +33,7 @@ pub(crate) struct Config {
 }
 
 /// `[game.tickets]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tickets {
     /// Tickets without a match at a time; further ones are refused.
@@ -52,7 +53,7 @@ pub(crate) struct Tickets {
 }
 
 /// `[game.arenas]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Arenas {
     /// Arena processes that always run. 0: matches are for a director of one's own alone.
@@ -76,7 +77,7 @@ pub(crate) struct Arenas {
 }
 
 /// `[game.arenas.health]`: an arena is unhealthy after `failure_threshold` periods without a beat.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Health {
     /// Time after readiness in which no beat is missed.
@@ -88,7 +89,7 @@ pub(crate) struct Health {
 }
 
 /// `[game.arenas.room]`: rules of each match.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Room {
     /// Ticks in a second, 20 to 60.
@@ -111,7 +112,7 @@ pub(crate) struct Room {
 }
 
 /// `[[game.profiles]]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileConfig {
     /// For metrics and assignments.

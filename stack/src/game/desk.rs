@@ -305,13 +305,12 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
 
     use super::*;
     use crate::game::rating::Memory;
 
     fn desk() -> Desk {
-        let metrics = Metrics::new(&mut Registry::default());
+        let metrics = Metrics::new(&mut crate::daemon::Table::default());
         Desk::new(Tickets::default(), Arc::new(Memory::new(100, 0.5)), metrics)
     }
 

@@ -5,10 +5,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use super::book::{EndReason, GoneReason};
 use super::fleet::{Exit, State};
+use crate::daemon::Table;
 
 /// All of them; clones share their values.
 #[derive(Clone, Debug)]
@@ -76,125 +77,87 @@ fn rating_points() -> Histogram {
 }
 
 impl Metrics {
-    /// Registered under `game_`.
-    pub(crate) fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            tickets_created: Counter::default(),
-            tickets_refused: Counter::default(),
-            tickets_gone: Family::default(),
-            tickets_waiting: Gauge::default(),
-            tickets_active: Gauge::default(),
-            tickets_assigned: Family::default(),
-            wait: Family::new_with_constructor(seconds),
-            spread: Family::new_with_constructor(rating_points),
-            matches_live: Gauge::default(),
-            matches_ended: Family::default(),
-            proposals_released: Counter::default(),
-            cycle: seconds(),
-            cycles_missed: Counter::default(),
-            cycles_short: Counter::default(),
-            ratings_dropped: Counter::default(),
-            watches_refused: Counter::default(),
-            arenas: Family::default(),
-            arena_starts: Counter::default(),
-            arena_exits: Family::default(),
-            allocation: seconds(),
-            allocations_failed: Counter::default(),
-            allocations_dangling: Counter::default(),
-        };
-        let game = registry.sub_registry_with_prefix("game");
-        metrics.register_tickets(game);
-        metrics.register_matches(game);
-        metrics.register_arenas(game);
-        metrics
-    }
-
-    fn register_tickets(&self, game: &mut Registry) {
-        game.register(
-            "tickets_created",
-            "Tickets created",
-            self.tickets_created.clone(),
-        );
-        game.register(
-            "tickets_refused",
-            "Tickets refused because there were too many",
-            self.tickets_refused.clone(),
-        );
-        game.register(
-            "tickets_gone",
-            "Tickets that left without a match",
-            self.tickets_gone.clone(),
-        );
-        game.register(
-            "tickets_waiting",
-            "Tickets without a match, active or not",
-            self.tickets_waiting.clone(),
-        );
-        game.register(
-            "tickets_active",
-            "Tickets in pools",
-            self.tickets_active.clone(),
-        );
-        game.register(
-            "tickets_assigned",
-            "Tickets assigned to a match",
-            self.tickets_assigned.clone(),
-        );
-        let help = "Time from activation to assignment";
-        game.register_with_unit("ticket_wait", help, Unit::Seconds, self.wait.clone());
-        let help = "Watches refused because a ticket had too many";
-        game.register("watches_refused", help, self.watches_refused.clone());
-    }
-
-    fn register_matches(&self, game: &mut Registry) {
-        game.register(
-            "match_rating_spread",
-            "Highest minus lowest rating in a match",
-            self.spread.clone(),
-        );
-        game.register(
-            "matches_live",
-            "Matches under way",
-            self.matches_live.clone(),
-        );
-        game.register("matches_ended", "Matches ended", self.matches_ended.clone());
-        let help = "Proposals whose tickets went back to their pools";
-        game.register("proposals_released", help, self.proposals_released.clone());
-        let help = "Time that one run of all match functions took";
-        game.register_with_unit("cycle", help, Unit::Seconds, self.cycle.clone());
-        game.register(
-            "cycles_missed",
-            "Cycles left out because one before took too long",
-            self.cycles_missed.clone(),
-        );
-        let help = "Cycles that could have used more rooms than there were";
-        game.register("cycles_short_of_rooms", help, self.cycles_short.clone());
-        let help = "Ratings not kept for lack of room or because the store failed";
-        game.register("ratings_dropped", help, self.ratings_dropped.clone());
-    }
-
-    fn register_arenas(&self, game: &mut Registry) {
-        game.register("arenas", "Arena processes", self.arenas.clone());
-        game.register(
-            "arena_starts",
-            "Arena processes started",
-            self.arena_starts.clone(),
-        );
-        game.register(
-            "arena_exits",
-            "Arena processes ended",
-            self.arena_exits.clone(),
-        );
-        let help = "Time an arena took to open a match";
-        game.register_with_unit("allocation", help, Unit::Seconds, self.allocation.clone());
-        let help = "Matches that no arena opened in time";
-        game.register("allocations_failed", help, self.allocations_failed.clone());
-        let help = "Rooms that only one side knew of and that were given back";
-        game.register(
-            "allocations_dangling",
-            help,
-            self.allocations_dangling.clone(),
-        );
+    /// Those of the matchmaker.
+    pub(crate) fn new(table: &mut Table) -> Self {
+        Self {
+            tickets_created: table.add("game_tickets_created", "Tickets created"),
+            tickets_refused: table.add(
+                "game_tickets_refused",
+                "Tickets refused because there were too many",
+            ),
+            tickets_gone: table.by(
+                &["reason"],
+                "game_tickets_gone",
+                "Tickets that left without a match",
+            ),
+            tickets_waiting: table.add(
+                "game_tickets_waiting",
+                "Tickets without a match, active or not",
+            ),
+            tickets_active: table.add("game_tickets_active", "Tickets in pools"),
+            tickets_assigned: table.by(
+                &["profile"],
+                "game_tickets_assigned",
+                "Tickets assigned to a match",
+            ),
+            wait: table.put(
+                "game_ticket_wait",
+                "Time from activation to assignment",
+                Some(Unit::Seconds),
+                &["profile"],
+                Family::new_with_constructor(seconds),
+            ),
+            spread: table.put(
+                "game_match_rating_spread",
+                "Highest minus lowest rating in a match",
+                None,
+                &["profile"],
+                Family::new_with_constructor(rating_points),
+            ),
+            matches_live: table.add("game_matches_live", "Matches under way"),
+            matches_ended: table.by(&["reason"], "game_matches_ended", "Matches ended"),
+            proposals_released: table.add(
+                "game_proposals_released",
+                "Proposals whose tickets went back to their pools",
+            ),
+            cycle: table.seconds(
+                "game_cycle",
+                "Time that one run of all match functions took",
+                seconds(),
+            ),
+            cycles_missed: table.add(
+                "game_cycles_missed",
+                "Cycles left out because one before took too long",
+            ),
+            cycles_short: table.add(
+                "game_cycles_short_of_rooms",
+                "Cycles that could have used more rooms than there were",
+            ),
+            ratings_dropped: table.add(
+                "game_ratings_dropped",
+                "Ratings not kept for lack of room or because the store failed",
+            ),
+            watches_refused: table.add(
+                "game_watches_refused",
+                "Watches refused because a ticket had too many",
+            ),
+            arenas: table.by(&["state"], "game_arenas", "Arena processes"),
+            arena_starts: table.add("game_arena_starts", "Arena processes started"),
+            arena_exits: table.by(&["reason"], "game_arena_exits", "Arena processes ended"),
+            allocation: table.seconds(
+                "game_allocation",
+                "Time an arena took to open a match",
+                seconds(),
+            ),
+            allocations_failed: table.add(
+                "game_allocations_failed",
+                "Matches that no arena opened in time",
+            ),
+            allocations_dangling: table.add(
+                "game_allocations_dangling",
+                "Rooms that only one side knew of and that were given back",
+            ),
+        }
     }
 
     /// Of a match that was assigned.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 }
 
 /// `[origin]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Address of HTTP/1.1 and HTTP/2 without TLS.
@@ -42,9 +43,10 @@ pub(crate) struct Config {
     /// Address of the same with TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_listen: Option<SocketAddr>,
-    /// Certificate chain and key (PEM).
+    /// File of the certificate chain (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_cert: Option<PathBuf>,
+    /// File of the certificate's key (PEM).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Make a certificate for localhost at the start instead.

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::put;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -29,7 +30,7 @@ mod feed;
 use feed::Feed;
 
 /// `[origin.ingest]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Whether encoders may send at all.

@@ -33,8 +33,8 @@ const MOST_SECONDS: u64 = 600;
 /// Bumped when the command below changes, so that an older ladder is not taken for a new one.
 const EDITION: u32 = 1;
 
-/// Version of hls.js that the page is written for.
-const PLAYER: &str = "hls.js@~1.7";
+/// hls.js as the page is written for and as measurements are compared with.
+const PLAYER: &str = "hls.js@1.7.4";
 
 /// Rung, size and bit rate in kbit/s.
 const RUNGS: [(&str, &str, u32); 3] = [

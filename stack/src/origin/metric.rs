@@ -5,10 +5,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use super::cmcd::State;
 use super::session::News;
+use crate::daemon::Table;
 
 /// Seconds; around the length of a part, a segment and the bound of a held request.
 const HELD: [f64; 9] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 6.0];
@@ -63,47 +64,36 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let requests = Self {
-            requests: Family::default(),
-            bytes: Family::default(),
-            refused: Family::default(),
-            held: Gauge::default(),
-            held_for: Histogram::new(HELD),
-            late: Histogram::new(LATE),
-        };
-        let help = "Delay of parts of looped streams behind the moment when they were due";
-        registry.register_with_unit(
-            "origin_part_late",
-            help,
-            Unit::Seconds,
-            requests.late.clone(),
-        );
-        registry.register(
-            "origin_requests",
-            "Requests for streams",
-            requests.requests.clone(),
-        );
-        let help = "Bytes in answers to requests for streams";
-        registry.register_with_unit("origin_answer", help, Unit::Bytes, requests.bytes.clone());
-        registry.register(
-            "origin_refused",
-            "Requests refused, by limit or fault",
-            requests.refused.clone(),
-        );
-        registry.register(
-            "origin_held_requests",
-            "Requests held until what they ask for is there",
-            requests.held.clone(),
-        );
-        let help = "Time for which requests were held";
-        registry.register_with_unit(
-            "origin_held",
-            help,
-            Unit::Seconds,
-            requests.held_for.clone(),
-        );
-        requests
+    pub(crate) fn register(table: &mut Table) -> Self {
+        Self {
+            requests: table.by(&["what", "code"], "origin_requests", "Requests for streams"),
+            bytes: table.put(
+                "origin_answer",
+                "Bytes in answers to requests for streams",
+                Some(Unit::Bytes),
+                &["what"],
+                Family::default(),
+            ),
+            refused: table.by(
+                &["why"],
+                "origin_refused",
+                "Requests refused, by limit or fault",
+            ),
+            held: table.add(
+                "origin_held_requests",
+                "Requests held until what they ask for is there",
+            ),
+            held_for: table.seconds(
+                "origin_held",
+                "Time for which requests were held",
+                Histogram::new(HELD),
+            ),
+            late: table.seconds(
+                "origin_part_late",
+                "Delay of parts of looped streams behind the moment when they were due",
+                Histogram::new(LATE),
+            ),
+        }
     }
 
     pub(crate) fn answer(&self, what: &'static str, code: u16, bytes: u64) {
@@ -133,83 +123,47 @@ pub(crate) struct Players {
 }
 
 impl Players {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let players = Self {
-            sets: Count::default(),
-            refused: Family::default(),
-            players: Family::default(),
-            stalls: Count::default(),
-            stalled: Seconds::default(),
-            stall: Histogram::new(STALL),
-            played: Seconds::default(),
-            starved: Count::default(),
-            errors: Count::default(),
-            startup: Histogram::new(STARTUP),
-            latency: Histogram::new(LATENCY),
-        };
-        let seconds = Unit::Seconds;
-        registry.register(
-            "origin_cmcd_sets",
-            "Sets of CMCD taken",
-            players.sets.clone(),
-        );
-        registry.register(
-            "origin_cmcd_refused",
-            "Sets of CMCD not taken",
-            players.refused.clone(),
-        );
-        registry.register(
-            "origin_players",
-            "Sessions by the state they named last",
-            players.players.clone(),
-        );
-        registry.register(
-            "origin_player_stalls",
-            "Stalls that players named",
-            players.stalls.clone(),
-        );
-        let help = "Time that players stalled";
-        registry.register_with_unit(
-            "origin_player_stalled",
-            help,
-            seconds.clone(),
-            players.stalled.clone(),
-        );
-        registry.register_with_unit(
-            "origin_player_stall",
-            "Length of stalls",
-            seconds.clone(),
-            players.stall.clone(),
-        );
-        let help = "Time that players played";
-        registry.register_with_unit(
-            "origin_player_played",
-            help,
-            seconds.clone(),
-            players.played.clone(),
-        );
-        let help = "Sets that said that the buffer had run empty";
-        registry.register("origin_player_starved", help, players.starved.clone());
-        registry.register(
-            "origin_player_errors",
-            "Errors that players named",
-            players.errors.clone(),
-        );
-        let help = "Time from play to the first picture, by players";
-        registry.register_with_unit(
-            "origin_player_startup",
-            help,
-            seconds.clone(),
-            players.startup.clone(),
-        );
-        let help = "Time behind live, by players, one observation a set";
-        registry.register_with_unit(
-            "origin_player_latency",
-            help,
-            seconds,
-            players.latency.clone(),
-        );
-        players
+    pub(crate) fn register(table: &mut Table) -> Self {
+        Self {
+            sets: table.add("origin_cmcd_sets", "Sets of CMCD taken"),
+            refused: table.by(&["why"], "origin_cmcd_refused", "Sets of CMCD not taken"),
+            players: table.by(
+                &["state"],
+                "origin_players",
+                "Sessions by the state they named last",
+            ),
+            stalls: table.add("origin_player_stalls", "Stalls that players named"),
+            stalled: table.seconds(
+                "origin_player_stalled",
+                "Time that players stalled",
+                Seconds::default(),
+            ),
+            stall: table.seconds(
+                "origin_player_stall",
+                "Length of stalls",
+                Histogram::new(STALL),
+            ),
+            played: table.seconds(
+                "origin_player_played",
+                "Time that players played",
+                Seconds::default(),
+            ),
+            starved: table.add(
+                "origin_player_starved",
+                "Sets that said that the buffer had run empty",
+            ),
+            errors: table.add("origin_player_errors", "Errors that players named"),
+            startup: table.seconds(
+                "origin_player_startup",
+                "Time from play to the first picture, by players",
+                Histogram::new(STARTUP),
+            ),
+            latency: table.seconds(
+                "origin_player_latency",
+                "Time behind live, by players, one observation a set",
+                Histogram::new(LATENCY),
+            ),
+        }
     }
 
     pub(crate) fn refuse(&self, why: &'static str) {
@@ -267,54 +221,32 @@ pub(crate) struct Ingests {
 }
 
 impl Ingests {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let ingests = Self {
-            open: Gauge::default(),
-            bytes: Count::default(),
-            fragments: Count::default(),
-            media: Seconds::default(),
-            gap: Histogram::new(HELD),
-            faults: Family::default(),
-            breaks: Family::default(),
-        };
-        registry.register(
-            "origin_ingests",
-            "Encoders that send now",
-            ingests.open.clone(),
-        );
-        registry.register_with_unit(
-            "origin_ingest",
-            "Bytes from encoders",
-            Unit::Bytes,
-            ingests.bytes.clone(),
-        );
-        registry.register(
-            "origin_ingest_fragments",
-            "Fragments from encoders",
-            ingests.fragments.clone(),
-        );
-        let help = "Playing time of the fragments from encoders";
-        registry.register_with_unit(
-            "origin_ingest_media",
-            help,
-            Unit::Seconds,
-            ingests.media.clone(),
-        );
-        let help = "Time from one fragment to the next of an encoder";
-        registry.register_with_unit(
-            "origin_ingest_gap",
-            help,
-            Unit::Seconds,
-            ingests.gap.clone(),
-        );
-        registry.register(
-            "origin_ingest_faults",
-            "Ingests that were refused or cut",
-            ingests.faults.clone(),
-        );
-        let help = "Places where an encoder's fragments do not join on";
-        registry.register("origin_ingest_breaks", help, ingests.breaks.clone());
-        ingests
+    pub(crate) fn register(table: &mut Table) -> Self {
+        Self {
+            open: table.add("origin_ingests", "Encoders that send now"),
+            bytes: table.bytes("origin_ingest", "Bytes from encoders"),
+            fragments: table.add("origin_ingest_fragments", "Fragments from encoders"),
+            media: table.seconds(
+                "origin_ingest_media",
+                "Playing time of the fragments from encoders",
+                Seconds::default(),
+            ),
+            gap: table.seconds(
+                "origin_ingest_gap",
+                "Time from one fragment to the next of an encoder",
+                Histogram::new(HELD),
+            ),
+            faults: table.by(
+                &["why"],
+                "origin_ingest_faults",
+                "Ingests that were refused or cut",
+            ),
+            breaks: table.by(
+                &["why"],
+                "origin_ingest_breaks",
+                "Places where an encoder's fragments do not join on",
+            ),
+        }
     }
 
     pub(crate) fn fault(&self, why: &'static str) {

@@ -218,7 +218,6 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
 
     use super::*;
     use crate::origin::cmcd;
@@ -228,7 +227,10 @@ mod tests {
             sessions: most,
             silence_ms: 60_000,
         };
-        Sessions::new(limits, Players::register(&mut Registry::default()))
+        Sessions::new(
+            limits,
+            Players::register(&mut crate::daemon::Table::default()),
+        )
     }
 
     fn tell(sessions: &Sessions, now_ms: u64, text: &str) {

@@ -9,6 +9,9 @@ use super::stage::Stage;
 use crate::link::fate::Direction;
 use crate::up::stop::Stop;
 
+/// More repetitions would be a mistake.
+const MOST_TIMES: f64 = 10_000.0;
+
 /// One fault: when, how long, and exactly one of the rest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +20,8 @@ pub(crate) struct Fault {
     pub(crate) at_s: f64,
     /// Without it nothing is undone.
     pub(crate) lasts_s: Option<f64>,
+    /// Again so often, as long as it ends before the scenario does; without it once.
+    every_s: Option<f64>,
     /// What truth calls it; without it a name for its sort, such as `rate` or `stop`.
     name: Option<String>,
     /// Changes a link.
@@ -129,6 +134,29 @@ impl Link {
 }
 
 impl Fault {
+    /// It and its repetitions until the end of a scenario.
+    pub(crate) fn repeated(self, until_s: f64) -> Result<Vec<Self>> {
+        let Some(every_s) = self.every_s else {
+            return Ok(vec![self]);
+        };
+        let lasts_s = self.lasts_s.context("every_s needs lasts_s")?;
+        ensure!(
+            every_s.is_finite() && every_s > lasts_s,
+            "every_s = {every_s}: want more than lasts_s = {lasts_s}"
+        );
+        let times = ((until_s - lasts_s - self.at_s) / every_s).floor() + 1.0;
+        ensure!(
+            times <= MOST_TIMES,
+            "every_s = {every_s}: {times} times, want {MOST_TIMES} at most"
+        );
+        // One that fits not even once stays, to be refused for that.
+        let again = (0..(times as u32).max(1)).map(|time| Self {
+            at_s: self.at_s + f64::from(time) * every_s,
+            ..self.clone()
+        });
+        Ok(again.collect())
+    }
+
     /// Refuses none and more than one.
     pub(crate) fn action(&self) -> Result<Action<'_>> {
         let all = [

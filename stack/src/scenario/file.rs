@@ -148,7 +148,13 @@ impl Scenario {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let scenario: Self = toml::from_str(text)?;
+        let mut scenario: Self = toml::from_str(text)?;
+        let mut faults = Vec::new();
+        for (index, fault) in std::mem::take(&mut scenario.fault).into_iter().enumerate() {
+            let repeated = fault.repeated(scenario.seconds);
+            faults.extend(repeated.with_context(|| format!("fault {}", index + 1))?);
+        }
+        scenario.fault = faults;
         scenario.check()?;
         Ok(scenario)
     }

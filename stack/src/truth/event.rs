@@ -1,9 +1,10 @@
 //! The kinds of line in the truth. A field's doc comment is its documentation for readers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What happened; `kind` in the line is the variant's name in snake case.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Event {
     /// First line of a file: who wrote it and with what seed.
@@ -219,7 +220,7 @@ pub(crate) enum Event {
 }
 
 /// The sort of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// Watches.
@@ -231,7 +232,7 @@ pub(crate) enum Role {
 }
 
 /// What a stalled player waited for when it stalled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WaitingFor {
     /// A media object is on its way.
@@ -243,7 +244,7 @@ pub(crate) enum WaitingFor {
 }
 
 /// Which side of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
     /// From here on.
@@ -255,7 +256,7 @@ pub(crate) enum Phase {
 }
 
 /// Why a request failed or a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
     /// We ended it: the session is over.

@@ -58,17 +58,7 @@ impl Up {
 
     /// Own children by command name.
     fn service(&self, name: &str) -> Option<Pid> {
-        let parent = self.child.id().to_string();
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let found = pids.into_iter().find(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let Some((head, tail)) = stat.rsplit_once(") ") else {
-                return false;
-            };
-            head.ends_with(&format!("({name}")) && tail.split(' ').nth(1) == Some(&parent)
-        });
-        found.and_then(Pid::from_raw)
+        child_of(self.child.id(), name)
     }
 
     /// How it ended, and what it said.
@@ -85,6 +75,20 @@ impl Up {
     }
 }
 
+fn child_of(parent: u32, name: &str) -> Option<Pid> {
+    let parent = parent.to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let found = pids.into_iter().find(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((head, tail)) = stat.rsplit_once(") ") else {
+            return false;
+        };
+        head.ends_with(&format!("({name}")) && tail.split(' ').nth(1) == Some(parent.as_str())
+    });
+    found.and_then(Pid::from_raw)
+}
+
 fn signal(pid: Pid, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
@@ -98,7 +102,10 @@ fn services_run_under_their_own_names_and_end_with_up() {
     let up = Up::start();
     let services = ["weir-chat", "weir-game"]
         .map(|name| up.service(name).unwrap_or_else(|| panic!("no {name}")));
-    for (service, name) in services.iter().zip(["weir-chat", "weir-game"]) {
+    let game = u32::try_from(services[1].as_raw_nonzero().get()).unwrap();
+    let arena = child_of(game, "weir-arena").expect("no weir-arena");
+    let names = ["weir-chat", "weir-game", "weir-arena"];
+    for (service, name) in services.iter().chain([&arena]).zip(names) {
         let program =
             std::fs::read_link(format!("/proc/{}/exe", service.as_raw_nonzero())).unwrap();
         assert_eq!(program.file_name().unwrap().to_str(), Some(name));

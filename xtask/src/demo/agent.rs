@@ -5,19 +5,18 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
+    sync::atomic::AtomicBool,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{scrape::Scrape, stage::Stage};
+use super::{process::Processes, scrape::Scrape};
 use crate::command::{note, step};
 
 /// Where Weir listens by default; another port is taken if this one is in use.
 const DEFAULT_PORT: u16 = 9470;
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) struct Agent {
     address: SocketAddr,
@@ -26,26 +25,25 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Starts the agent and waits until it answers.
-    pub(super) fn start(stage: &mut Stage, binary: &Path, stop: &AtomicBool) -> Result<Self> {
-        step!("weir, beside both: it watches the kernel, not the programs");
+    pub(super) fn start(
+        processes: &mut Processes,
+        binary: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        step!("weir, beside it all: it watches the kernel, not the programs");
         let address = free_address()?;
-        let config = stage.directory().join("weir.toml");
+        let config = processes.directory().join("weir.toml");
         fs::write(&config, format!("[prometheus]\nlisten = \"{address}\"\n"))
             .context("writing weir.toml")?;
         let (binary, config) = (binary.display().to_string(), config.display().to_string());
-        stage.start("weir", None, &[&binary, "run", "--config", &config])?;
+        processes.start("weir", None, &[&binary, "run", "--config", &config])?;
         let agent = Self {
             address,
             url: format!("http://{address}/metrics"),
         };
-        let began = Instant::now();
-        while agent.scrape().is_err() {
-            stage.check()?;
-            if began.elapsed() > READY_WITHIN || stop.load(Ordering::Relaxed) {
-                bail!("the agent did not answer on {address}");
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        processes.wait_until("the agent answers", READY_WITHIN, stop, || {
+            Ok(agent.scrape().is_ok())
+        })?;
         Ok(agent)
     }
 

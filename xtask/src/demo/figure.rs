@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::scrape::Scrape;
+use super::{crowd::Experience, scrape::Scrape};
 
 /// Live figures are those of so many last readings.
 const WINDOW: usize = 5;
@@ -17,7 +17,7 @@ const WINDOW: usize = 5;
 /// A run's first reading and its last ones.
 pub(super) struct Run {
     first: Scrape,
-    recent: VecDeque<Scrape>,
+    recent: VecDeque<(Scrape, Option<Experience>)>,
 }
 
 /// One service between two readings. Durations in seconds; none without a sample.
@@ -46,19 +46,28 @@ impl Run {
         }
     }
 
-    pub(super) fn add(&mut self, scrape: Scrape) {
+    /// Adds a reading, and what the users said of themselves at that time.
+    pub(super) fn add(&mut self, scrape: Scrape, experience: Option<Experience>) {
         if self.recent.len() > WINDOW {
             self.recent.pop_front();
         }
-        self.recent.push_back(scrape);
+        self.recent.push_back((scrape, experience));
     }
 
     /// Figures of the last seconds, the busiest services first.
     pub(super) fn live(&self) -> Vec<Figures> {
         match (self.recent.front(), self.recent.back()) {
-            (Some(from), Some(to)) if self.recent.len() > 1 => between(from, to),
+            (Some((from, _)), Some((to, _))) if self.recent.len() > 1 => between(from, to),
             _ => self.whole(),
         }
+    }
+
+    /// What the users went through: some seconds ago, now, and the seconds between.
+    pub(super) fn experience(&self) -> Option<(&Experience, &Experience, f64)> {
+        let (from, before) = self.recent.front()?;
+        let (to, now) = self.recent.back()?;
+        let seconds = (to.at - from.at).as_secs_f64().max(0.001);
+        Some((before.as_ref()?, now.as_ref()?, seconds))
     }
 
     /// Figures of the whole run.
@@ -92,6 +101,7 @@ impl Run {
             "seconds": self.age().as_secs_f64(),
             "metrics_url": url,
             "services": self.whole(),
+            "truth": self.recent.back().and_then(|(_, experience)| experience.as_ref()),
             "records_lost": self.last().sum("weir_records_lost_total", &[]),
             "agent": { "cpu_cores": cpu, "memory_bytes": memory },
             "kernel_retransmits": { "at_least": kernel.start(), "at_most": kernel.end(), "failed": failed },
@@ -99,7 +109,7 @@ impl Run {
     }
 
     fn last(&self) -> &Scrape {
-        self.recent.back().unwrap_or(&self.first)
+        self.recent.back().map_or(&self.first, |(scrape, _)| scrape)
     }
 }
 

@@ -30,9 +30,12 @@ pub(super) struct Process {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
     owner: Process,
-    pub(super) namespaces: Vec<String>,
-    pub(super) processes: Vec<Process>,
+    namespaces: Vec<String>,
+    processes: Vec<Process>,
     pub(super) directory: PathBuf,
+    /// A `weir-stack`, which knows what runs of its own leave that are killed.
+    #[serde(default)]
+    cleaner: Option<PathBuf>,
 }
 
 impl Process {
@@ -56,7 +59,8 @@ impl Process {
 
     /// Asks the process to end and, if it does not, ends it.
     pub(super) fn end(&self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
+        // A scenario ends its services one after the other, each in its own order.
+        const PATIENCE: Duration = Duration::from_secs(40);
         const STEP: Duration = Duration::from_millis(20);
         for signal in [Signal::TERM, Signal::KILL] {
             let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
@@ -76,13 +80,14 @@ impl Process {
 
 impl Record {
     /// Starts the record of this run.
-    pub(super) fn begin(directory: PathBuf, namespaces: Vec<String>) -> Result<Self> {
+    pub(super) fn begin(directory: PathBuf, cleaner: Option<PathBuf>) -> Result<Self> {
         let owner = Process::of(std::process::id()).context("this process is not in /proc")?;
         let record = Self {
             owner,
-            namespaces,
+            namespaces: Vec::new(),
             processes: Vec::new(),
             directory,
+            cleaner,
         };
         record.save()?;
         Ok(record)
@@ -91,6 +96,12 @@ impl Record {
     /// Adds a process that was started.
     pub(super) fn add(&mut self, pid: u32) -> Result<()> {
         self.processes.extend(Process::of(pid));
+        self.save()
+    }
+
+    /// Adds a network namespace that will be made.
+    pub(super) fn add_namespace(&mut self, name: &str) -> Result<()> {
+        self.namespaces.push(name.to_owned());
         self.save()
     }
 
@@ -119,6 +130,12 @@ impl Record {
         }
         for process in &self.processes {
             process.end();
+        }
+        // One that ended in good order left nothing: then this finds nothing.
+        if let Some(cleaner) = self.cleaner.as_ref().filter(|program| program.exists())
+            && let Err(error) = output(Command::new(cleaner).args(["link", "clear"]))
+        {
+            note!("left behind: {error}");
         }
         for namespace in &self.namespaces {
             if Path::new("/run/netns").join(namespace).exists()

@@ -22,133 +22,58 @@ enum Proof {
 }
 
 struct Package {
-    part: Part,
+    parts: &'static [Part],
     name: &'static str,
     proof: Proof,
     why: &'static str,
 }
 
-const fn program(
-    part: Part,
-    name: &'static str,
-    proof: &'static str,
-    why: &'static str,
-) -> Package {
-    Package {
-        part,
-        name,
-        proof: Proof::Program(proof),
-        why,
-    }
-}
-
 /// The distribution's Python: one that a version manager put in PATH may lack venv.
 pub(super) const PYTHON: &str = "/usr/bin/python3";
 
-static PACKAGES: &[Package] = &[
-    program(
-        Part::Build,
-        "gcc",
-        "gcc",
-        "links, and compiles the C parts of the TLS library",
-    ),
-    Package {
-        part: Part::Build,
-        name: "libc6-dev",
-        proof: Proof::File("/usr/include/stdlib.h"),
-        why: "headers for the C compiler",
-    },
-    program(
-        Part::Demo,
-        "iproute2",
-        "ip",
-        "network namespaces, veth, rate limit",
-    ),
-    program(Part::Demo, "nftables", "nft", "drops packets"),
-    program(
-        Part::Demo,
-        "util-linux",
-        "setpriv",
-        "ends the demo's processes with the demo",
-    ),
-    program(
-        Part::Demo,
-        "nginx-light",
-        "nginx",
-        "the unmodified server that is watched",
-    ),
-    program(Part::Demo, "curl", "curl", "short connections"),
-    program(Part::Demo, "wrk", "wrk", "many connections at once"),
-    program(
-        Part::Test,
-        "iproute2",
-        "ss",
-        "the kernel's own view of a connection",
-    ),
-    program(Part::Test, "nftables", "nft", "drops chosen packets"),
-    program(Part::Test, "tcpdump", "tcpdump", "what was on the wire"),
-    program(
-        Part::Test,
-        "bpftrace",
-        "bpftrace",
-        "measures sends independently",
-    ),
-    program(Part::Test, "procps", "ps", "looks for what was left behind"),
-    program(Part::Test, "curl", "curl", "scrapes like any client"),
-    program(
-        Part::Test,
-        "prometheus",
-        "promtool",
-        "a real scraper, and the checker of expositions",
-    ),
-    program(
-        Part::Test,
-        "prometheus-alertmanager",
-        "prometheus-alertmanager",
-        "receives real pages",
-    ),
-    program(
-        Part::Test,
-        "ffmpeg",
-        "ffmpeg",
-        "makes the stack's streams, and plays them",
-    ),
-    program(
-        Part::Test,
-        "redis-server",
-        "redis-server",
-        "the chat's real backend",
-    ),
-    Package {
-        part: Part::Test,
-        name: "python3-venv",
-        proof: Proof::Python("ensurepip"),
-        why: "an OTLP receiver that is not ours",
-    },
-    Package {
-        part: Part::Vm,
-        name: "busybox-static",
-        proof: Proof::Program("busybox"),
-        why: "the guest's user space",
-    },
-    program(
-        Part::Vm,
-        "binutils",
-        "strip",
-        "makes the guest's image small",
-    ),
-    program(Part::Vm, "cpio", "cpio", "packs the guest's image"),
-    program(
-        Part::Vm,
-        "kmod",
-        "depmod",
-        "orders the guest's kernel modules",
-    ),
-    program(Part::Vm, "xz-utils", "xz", "unpacks kernel modules"),
-    program(Part::Vm, "zstd", "zstd", "unpacks kernel modules"),
-    program(Part::Vm, "iproute2", "ip", "the guest's network tools"),
-    program(Part::Vm, "nftables", "nft", "the guest's packet filter"),
-];
+/// One package a line: for which parts, its name, how one sees that it is there, why it is needed.
+macro_rules! packages {
+    ($($($part:ident)+: $name:literal $proof:ident $what:literal $why:literal;)+) => {
+        &[$(Package {
+            parts: &[$(Part::$part),+],
+            name: $name,
+            proof: Proof::$proof($what),
+            why: $why,
+        }),+]
+    };
+}
+
+static PACKAGES: &[Package] = packages! {
+    Build: "gcc" Program "gcc" "links, and compiles the C parts of the TLS library";
+    Build: "libc6-dev" File "/usr/include/stdlib.h" "headers for the C compiler";
+    Demo Nginx Test Bench: "iproute2" Program "ip" "network namespaces, veth, rate limits";
+    Demo Nginx Test Bench: "nftables" Program "nft" "drops packets";
+    Demo Nginx Test Bench: "util-linux" Program "setpriv" "ends processes with who started them";
+    Demo Test Bench: "ffmpeg" Program "ffmpeg" "makes the stack's streams, and plays them";
+    Nginx Bench: "nginx-light" Program "nginx" "the unmodified server that is watched and compared with";
+    Nginx: "wrk" Program "wrk" "many connections at once";
+    Nginx Test: "curl" Program "curl" "short connections, and scrapes like any client";
+    Test: "tcpdump" Program "tcpdump" "what was on the wire";
+    Test: "bpftrace" Program "bpftrace" "measures sends independently";
+    Test: "procps" Program "ps" "looks for what was left behind";
+    Test: "prometheus" Program "promtool" "a real scraper, and the checker of expositions";
+    Test: "prometheus-alertmanager" Program "prometheus-alertmanager" "receives real pages";
+    Test: "redis-server" Program "redis-server" "the chat's real backend";
+    Test: "python3-venv" Python "ensurepip" "an OTLP receiver that is not ours";
+    Test Bench: "iputils-ping" Program "ping" "round-trip times over the stack's links";
+    Test Bench: "iperf3" Program "iperf3" "flows over the stack's links";
+    Test Bench: "chromium" Program "chromium" "a real browser to compare the modelled players with";
+    Test Bench: "npm" Program "npm" "fetches the player hls.js from its registry";
+    Bench: "libnginx-mod-nchan" File "/usr/lib/nginx/modules/ngx_nchan_module.so" "the chat's baseline";
+    Vm: "busybox-static" Program "busybox" "the guest's user space";
+    Vm: "binutils" Program "strip" "makes the guest's image small";
+    Vm: "cpio" Program "cpio" "packs the guest's image";
+    Vm: "kmod" Program "depmod" "orders the guest's kernel modules";
+    Vm: "xz-utils" Program "xz" "unpacks kernel modules";
+    Vm: "zstd" Program "zstd" "unpacks kernel modules";
+    Vm: "iproute2" Program "ip" "the guest's network tools";
+    Vm: "nftables" Program "nft" "the guest's packet filter";
+};
 
 /// What bpf-linker is built from; not needed once it is there.
 static BPF_LINKER_PACKAGES: &[(&str, &str)] = &[
@@ -162,7 +87,7 @@ static BPF_LINKER_PACKAGES: &[(&str, &str)] = &[
 pub(super) fn ensure(parts: &[Part], linker_missing: bool, allow_removal: bool) -> Result<()> {
     let mut missing: Vec<(&str, &str)> = PACKAGES
         .iter()
-        .filter(|package| parts.contains(&package.part) && !package.proof.holds())
+        .filter(|package| package.is_for(parts) && !package.proof.holds())
         .map(|package| (package.name, package.why))
         .collect();
     if linker_missing {
@@ -194,6 +119,12 @@ pub(super) fn ensure(parts: &[Part], linker_missing: bool, allow_removal: bool) 
     apt::install(&names, allow_removal)
 }
 
+impl Package {
+    fn is_for(&self, parts: &[Part]) -> bool {
+        self.parts.iter().any(|part| parts.contains(part))
+    }
+}
+
 impl Proof {
     fn holds(&self) -> bool {
         match self {
@@ -213,6 +144,18 @@ mod tests {
     #[test]
     fn every_package_says_why() {
         assert!(PACKAGES.iter().all(|package| !package.why.is_empty()));
+    }
+
+    #[test]
+    fn the_demo_installs_neither_browser_nor_nginx() {
+        let of_demo = |name| {
+            let found = PACKAGES.iter().filter(|package| package.name == name);
+            found
+                .into_iter()
+                .any(|package| package.is_for(&[Part::Demo]))
+        };
+        assert!(of_demo("ffmpeg"));
+        assert!(!of_demo("chromium") && !of_demo("nginx-light"));
     }
 
     #[test]

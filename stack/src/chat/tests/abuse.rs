@@ -122,10 +122,9 @@ fn what_is_not_a_handshake_is_answered_400() {
     assert_eq!(running.http("GET", "/rooms/one/ws?user=a%20b", "").0, 400);
     assert_eq!(running.http("GET", "/rooms/a%20b", "").0, 404);
     assert_eq!(running.http("DELETE", "/rooms/one", "").0, 405);
-    assert_eq!(
-        running.http("GET", "/healthz", ""),
-        (200, r#"{"faults":{},"status":"ok"}"#.into())
-    );
+    let (code, health) = running.http("GET", "/healthz", "");
+    assert_eq!(code, 200);
+    assert!(health.contains(r#""status":"ok""#), "{health}");
     assert_eq!(
         running.metric("chat_not_accepted_total{reason=\"handshake\"}"),
         3

@@ -5,8 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
 
+use crate::daemon::Table;
 use crate::game::protocol::close;
 
 /// All of them; clones share their values.
@@ -82,80 +82,53 @@ impl Reason {
 }
 
 impl Metrics {
-    /// Registered under `arena_`.
-    pub(crate) fn new(registry: &mut Registry) -> Self {
+    /// Those of an arena.
+    pub(crate) fn new(table: &mut Table) -> Self {
         let times = || Histogram::new(exponential_buckets(0.000_01, 2.0, 18));
-        let metrics = Self {
-            matches: Gauge::default(),
-            players: Gauge::default(),
-            tick: times(),
-            tick_late: times(),
-            overruns: Counter::default(),
-            ticks_missed: Counter::default(),
-            inputs: Counter::default(),
-            inputs_repeated: Counter::default(),
-            snapshots: Counter::default(),
-            snapshot_bytes: Counter::default(),
-            snapshots_whole: Counter::default(),
-            snapshots_skipped: Counter::default(),
-            round_trip: Histogram::new(exponential_buckets(0.001, 2.0, 13)),
-            connections_refused: Counter::default(),
-            partings: Family::default(),
-            reports_dropped: Counter::default(),
-        };
-        let arena = registry.sub_registry_with_prefix("arena");
-        metrics.register_ticks(arena);
-        metrics.register_players(arena);
-        metrics
-    }
-
-    fn register_ticks(&self, arena: &mut Registry) {
-        arena.register("matches", "Matches open", self.matches.clone());
-        let help = "Time a tick took: intents, world, publication";
-        arena.register_with_unit("tick", help, Unit::Seconds, self.tick.clone());
-        let help = "Time from a tick's deadline to its start";
-        arena.register_with_unit("tick_late", help, Unit::Seconds, self.tick_late.clone());
-        let help = "Ticks that ended after the next one's deadline, started late or not";
-        arena.register("tick_overruns", help, self.overruns.clone());
-        arena.register(
-            "ticks_missed",
-            "Ticks left out after an overrun",
-            self.ticks_missed.clone(),
-        );
-        let help = "Reports that found no room; beats make up for them";
-        arena.register("reports_dropped", help, self.reports_dropped.clone());
-    }
-
-    fn register_players(&self, arena: &mut Registry) {
-        arena.register("players", "Players connected", self.players.clone());
-        arena.register("inputs", "Intents taken in", self.inputs.clone());
-        arena.register(
-            "inputs_repeated",
-            "Intents skipped because they had been seen",
-            self.inputs_repeated.clone(),
-        );
-        arena.register("snapshots", "Snapshots sent", self.snapshots.clone());
-        arena.register_with_unit(
-            "snapshot",
-            "Size of snapshots sent",
-            Unit::Bytes,
-            self.snapshot_bytes.clone(),
-        );
-        arena.register(
-            "snapshots_whole",
-            "Snapshots sent without a base",
-            self.snapshots_whole.clone(),
-        );
-        let help = "Ticks that slow players did not get";
-        arena.register("snapshots_skipped", help, self.snapshots_skipped.clone());
-        let help = "Time from sending a snapshot to its acknowledgement";
-        arena.register_with_unit("round_trip", help, Unit::Seconds, self.round_trip.clone());
-        let help = "WebSocket requests refused: malformed, or too many connections";
-        arena.register(
-            "connections_refused",
-            help,
-            self.connections_refused.clone(),
-        );
-        arena.register("partings", "Connections ended", self.partings.clone());
+        Self {
+            matches: table.add("arena_matches", "Matches open"),
+            players: table.add("arena_players", "Players connected"),
+            tick: table.seconds(
+                "arena_tick",
+                "Time a tick took: intents, world, publication",
+                times(),
+            ),
+            tick_late: table.seconds(
+                "arena_tick_late",
+                "Time from a tick's deadline to its start",
+                times(),
+            ),
+            overruns: table.add(
+                "arena_tick_overruns",
+                "Ticks that ended after the next one's deadline, started late or not",
+            ),
+            ticks_missed: table.add("arena_ticks_missed", "Ticks left out after an overrun"),
+            inputs: table.add("arena_inputs", "Intents taken in"),
+            inputs_repeated: table.add(
+                "arena_inputs_repeated",
+                "Intents skipped because they had been seen",
+            ),
+            snapshots: table.add("arena_snapshots", "Snapshots sent"),
+            snapshot_bytes: table.bytes("arena_snapshot", "Size of snapshots sent"),
+            snapshots_whole: table.add("arena_snapshots_whole", "Snapshots sent without a base"),
+            snapshots_skipped: table.add(
+                "arena_snapshots_skipped",
+                "Ticks that slow players did not get",
+            ),
+            round_trip: table.seconds(
+                "arena_round_trip",
+                "Time from sending a snapshot to its acknowledgement",
+                Histogram::new(exponential_buckets(0.001, 2.0, 13)),
+            ),
+            connections_refused: table.add(
+                "arena_connections_refused",
+                "WebSocket requests refused: malformed, or too many connections",
+            ),
+            partings: table.by(&["reason"], "arena_partings", "Connections ended"),
+            reports_dropped: table.add(
+                "arena_reports_dropped",
+                "Reports that found no room; beats make up for them",
+            ),
+        }
     }
 }

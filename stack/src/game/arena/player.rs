@@ -282,7 +282,6 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
     use proptest::prelude::*;
 
     use super::*;
@@ -304,7 +303,7 @@ mod tests {
         /// it has is always what was sent, and the base is always one that it acknowledged.
         #[test]
         fn the_base_is_always_one_that_the_player_has(ticks in prop::collection::vec((1_u32..20, any::<bool>()), 1..200), bogus in any::<u32>()) {
-            let metrics = Metrics::new(&mut Registry::default());
+            let metrics = Metrics::new(&mut crate::daemon::Table::default());
             let mut sent = Sent::default();
             let (mut tick, mut acked) = (0, None);
             let mut has = std::collections::HashMap::new();
@@ -330,7 +329,7 @@ mod tests {
 
     #[test]
     fn without_acknowledgement_snapshots_stay_whole() {
-        let metrics = Metrics::new(&mut Registry::default());
+        let metrics = Metrics::new(&mut crate::daemon::Table::default());
         let mut sent = Sent::default();
         assert_eq!(sent.push(snapshot(1), None, &metrics).0, None);
         assert_eq!(

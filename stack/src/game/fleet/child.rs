@@ -16,6 +16,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Exit, Fleet, Slot, State};
+use crate::game::ARENA;
 use crate::game::book::{EndReason, MatchId};
 use crate::game::config::ms;
 use crate::game::metrics::ArenaExit;
@@ -150,9 +151,12 @@ async fn run(
 }
 
 fn spawn() -> Result<(Child, ChildStdin, Lines)> {
-    let binary = std::env::current_exe().context("finding the own binary")?;
+    let own = std::env::current_exe().context("finding the own binary")?;
+    // `up` and scenarios give each service a name for its executable, too; by hand there is one.
+    let named = own.with_file_name(ARENA);
+    let binary = if named.exists() { named } else { own };
     let mut child = Command::new(&binary)
-        .arg0("weir-arena")
+        .arg0(ARENA)
         .args(["arena", "--managed"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

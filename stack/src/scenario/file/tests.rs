@@ -51,6 +51,29 @@ stop = "encoder"
 "#;
 
 #[test]
+fn a_fault_comes_again_as_long_as_it_fits() {
+    let text = FINE.replace("lasts_s = 5", "lasts_s = 5\nevery_s = 10");
+    let scenario = Scenario::parse(&text).unwrap();
+    let times: Vec<f64> = scenario.fault.iter().map(|fault| fault.at_s).collect();
+    assert_eq!(times, [5.0, 15.0, 25.0, 12.0]);
+    for (every, said) in [
+        ("5", "every_s = 5"),
+        ("0.0001", "every_s"),
+        ("nan", "every_s"),
+    ] {
+        let text = FINE.replace("lasts_s = 5", &format!("lasts_s = 5\nevery_s = {every}"));
+        let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
+        assert!(error.contains(said) && error.contains("fault 1"), "{error}");
+    }
+    let late = FINE.replace(
+        "at_s = 5\nlasts_s = 5",
+        "at_s = 28\nlasts_s = 5\nevery_s = 9",
+    );
+    let error = format!("{:#}", Scenario::parse(&late).unwrap_err());
+    assert!(error.contains("it ends after 33 s"), "{error}");
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let scenario = Scenario::parse(FINE).unwrap();
     assert_eq!(scenario.fault.len(), 2);

@@ -1,12 +1,13 @@
 //! The server and its clients: nginx with pages and video segments, viewers that
 //! keep their connections, visitors that open one for each page.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use anyhow::{Context as _, Result};
 
-use super::stage::{SERVER, Stage};
+use super::{Network, SERVER};
 use crate::command::{find, step};
+use crate::demo::process::Processes;
 
 const VIEWERS: &str = "16";
 const VISITORS: usize = 4;
@@ -17,9 +18,9 @@ const PAGES: &str = "15/s";
 const FILES: [(&str, usize); 2] = [("page.html", 6_000), ("segment.ts", 250_000)];
 
 /// Starts nginx and its clients.
-pub(super) fn start(stage: &mut Stage) -> Result<()> {
+pub(super) fn start(processes: &mut Processes, network: &Network, stop: &AtomicBool) -> Result<()> {
     step!("nginx with {VIEWERS} viewers on kept connections and {VISITORS} visitors on short ones");
-    let directory = stage.directory().to_owned();
+    let directory = processes.directory().to_owned();
     let content = directory.join("www");
     fs::create_dir_all(&content).context("making a directory for content")?;
     for (name, size) in FILES {
@@ -33,21 +34,25 @@ pub(super) fn start(stage: &mut Stage) -> Result<()> {
         .display()
         .to_string();
     let log = directory.join("error.log").display().to_string();
-    stage.start_server(
+    processes.start(
         "nginx",
+        Some(&network.server),
         &[&nginx, "-e", &log, "-c", &config.display().to_string()],
     )?;
-    stage.wait_for_server()?;
+    network.wait_for_server(processes, stop)?;
     let segment = format!("http://{SERVER}/segment.ts");
     // Longer than anyone watches: the demo ends it.
-    stage.start_client(
+    let clients = Some(network.clients.as_str());
+    processes.start(
         "wrk",
+        clients,
         &["wrk", "-t1", "-c", VIEWERS, "-d", "700h", &segment],
     )?;
     let pages = format!("http://{SERVER}/page.html?[1-100000000]");
     for visitor in 0..VISITORS {
-        stage.start_client(
+        processes.start(
             &format!("curl-{visitor}"),
+            clients,
             &[
                 "curl",
                 "-s",
