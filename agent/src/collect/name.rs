@@ -140,6 +140,27 @@ impl Names {
         self.places.iter().map(|(slot, known)| (*slot, known))
     }
 
+    /// Labels of a place that is known, or of place 0, where all is counted that found none.
+    pub(super) fn known(&self, slot: u32) -> Option<Arc<Subject>> {
+        let known = self.places.get(&slot);
+        match known {
+            Some(known) => Some(known.subject.clone()),
+            None => (slot == 0).then(|| self.other.clone()),
+        }
+    }
+
+    /// All places that are counted under these labels, those on their way out included.
+    pub(super) fn places_of(&self, subject: &Arc<Subject>) -> Vec<u32> {
+        let unplaced = (*subject == self.other).then_some(0);
+        let places = self.places.iter();
+        // Places of the same labels share them.
+        let named = places.filter(|(_, known)| Arc::ptr_eq(&known.subject, subject));
+        unplaced
+            .into_iter()
+            .chain(named.map(|(slot, _)| *slot))
+            .collect()
+    }
+
     /// Whether any place is still counted under these labels.
     pub(super) fn is_named(&self, subject: &Arc<Subject>) -> bool {
         *subject == self.other || self.subjects.contains_key(subject)
