@@ -63,23 +63,6 @@ impl Collector {
         }
         out.0
     }
-
-    /// The families that rare facts change, with zeros, for a place that a new service has got: its
-    /// counters began there. Empty if the service has other places, or had.
-    pub fn born(&self, slot: u32, facts: Facts) -> Vec<Family> {
-        let mut inner = self.lock();
-        let Some(subject) = inner.names.known(slot) else {
-            return Vec::new();
-        };
-        let mut out = Families::default();
-        if inner.names.places_of(&subject) == [slot] && inner.sums.is_new(&subject) {
-            let none = Box::new(Stats::ZERO);
-            inner
-                .sums
-                .changed(&subject, none, Some(&Flow::NONE), facts, &mut out);
-        }
-        out.0
-    }
 }
 
 impl Inner {

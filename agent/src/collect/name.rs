@@ -343,6 +343,33 @@ mod tests {
     }
 
     #[test]
+    fn the_places_of_a_service_are_found() {
+        let limits = Limits {
+            max_services: 2,
+            ..Limits::default()
+        };
+        let mut names = names(&limits, &["x"]);
+        for (slot, comm, group) in [
+            (1, "a", 1),
+            (2, "b", 1),
+            (3, "a", 1),
+            (4, "c", 1),
+            (5, "a", 0),
+        ] {
+            learn(&mut names, slot, comm, group);
+        }
+        let places = |slot| {
+            let mut places = names.places_of(&names.known(slot).unwrap());
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(places(1), [1, 3], "towards other peers it is another");
+        assert_eq!(places(5), [5]);
+        assert_eq!(places(0), [0, 4], "what found no room is other");
+        assert!(names.known(6).is_none());
+    }
+
+    #[test]
     fn new_labels_rename_every_place_and_say_what_became_of_it() {
         let mut names = names(&Limits::default(), &["x"]);
         learn(&mut names, 1, "a", 1);

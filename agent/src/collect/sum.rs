@@ -101,11 +101,6 @@ impl Sums {
         out.0
     }
 
-    /// Whether no reading had numbers of a service.
-    pub(super) fn is_new(&self, subject: &Arc<Subject>) -> bool {
-        !self.last.contains_key(subject) && !self.retired.contains_key(subject)
-    }
-
     /// Adds the families of one service that facts change. `stats` are those of all its places, `open`
     /// is what its open connections add up to; without it, what rests on them is left out.
     pub(super) fn changed(
@@ -336,6 +331,7 @@ fn dense(buckets: &[u64], scale: i32, first: i32, sum: f64) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_ebpf::change::Fact;
     use weir_ebpf::hist::time_bucket;
 
     fn times(values_ns: &[u64]) -> Times {
@@ -384,6 +380,41 @@ mod tests {
         let families = sums.families(0.004);
         let points: usize = families.iter().map(|family| family.points.len()).sum();
         assert_eq!(points, POINTS);
+    }
+
+    #[test]
+    fn a_service_read_by_itself_has_the_numbers_of_a_snapshot_and_no_others() {
+        let subject = Arc::new(Subject::default());
+        let mut stats = Stats::ZERO;
+        stats.retransmits = [1, 2, 3, 4, 5];
+        stats.connections[0][2] = 6;
+        (stats.undone, stats.closed.zero_window_ns) = (7, 8);
+        let mut live = Live::default();
+        (live.flow.dsacks, live.flow.zero_window_ns) = (9, 10);
+        let mut sums = Sums::default();
+        sums.retire(subject.clone(), &stats, true);
+        sums.begin();
+        sums.add(subject.clone(), &stats, &live);
+        let all = sums.families(0.004);
+        for fact in Fact::ALL {
+            let (mut part, place) = (Families::default(), Box::new(stats));
+            sums.changed(&subject, place, Some(&live.flow), fact.into(), &mut part);
+            assert_eq!(part.0.len(), 1, "{fact:?}");
+            let part = &part.0[0];
+            let mut of_all = all.iter();
+            let of_all = of_all.find(|family| std::ptr::eq(family.metric, part.metric));
+            let values = |family: &Family| -> Vec<_> {
+                let points = family.points.iter();
+                points
+                    .map(|point| (point.labels, point.value.clone()))
+                    .collect()
+            };
+            assert_eq!(values(part), values(of_all.unwrap()), "{fact:?}");
+        }
+        let mut part = Families::default();
+        let facts = Fact::ALL.into_iter().collect();
+        sums.changed(&subject, Box::new(stats), None, facts, &mut part);
+        assert_eq!(part.0.len(), 2, "what rests on open sockets is left out");
     }
 
     #[test]
