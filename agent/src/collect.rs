@@ -18,6 +18,7 @@ use crate::kernel::Kernel;
 use crate::metrics::{ExportCounts, Family, Snapshot, Source};
 use crate::service::Resolver;
 
+mod change;
 mod clock;
 mod name;
 mod own;
@@ -64,6 +65,7 @@ struct Inner {
     reclaim: reclaim::Reclaim,
     tick: clock::Tick,
     followed: usize,
+    walks: change::Throttle,
 }
 
 impl Collector {
@@ -82,6 +84,7 @@ impl Collector {
             reclaim: reclaim::Reclaim::default(),
             tick: clock::Tick::default(),
             followed: 0,
+            walks: change::Throttle::default(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -120,6 +123,8 @@ impl Collector {
     pub fn apply(&self, event: &Event) {
         match event {
             Event::Owner { key, owner, .. } => self.lock().names.learn(key, *owner),
+            // Counted; who wants to know the count asks for it.
+            Event::Change { .. } => {}
         }
     }
 

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use weir_ebpf::change::Facts;
+use weir_ebpf::layout::shared::Scope;
 
 mod attach;
 pub mod btf;
@@ -127,7 +129,30 @@ impl Kernel {
     /// before their seed was there take it over.
     pub fn walk(&mut self, seeding: bool) -> Result<(u64, usize)> {
         self.walks += 1;
-        let arguments = [self.walks, u64::from(seeding)];
+        let scope = if seeding { Scope::Seeding } else { Scope::All };
+        let sockets = self.walk_by(scope)?;
+        Ok((self.walks, sockets))
+    }
+
+    /// The same for the sockets of some places only: all are visited, but few are summed up.
+    pub fn walk_places(&mut self, places: &[u32]) -> Result<u64> {
+        self.walks += 1;
+        for slot in places {
+            self.maps.mark(*slot, self.walks)?;
+        }
+        self.walk_by(Scope::Marked)?;
+        Ok(self.walks)
+    }
+
+    /// Asks the probes to tell of these rare facts as they happen, and of no others.
+    pub fn ask(&mut self, facts: Facts) -> Result<()> {
+        self.maps
+            .ask(facts)
+            .context("cannot write the kernel map SHARED")
+    }
+
+    fn walk_by(&mut self, scope: Scope) -> Result<usize> {
+        let arguments = [self.walks, scope as u64];
         let sockets = match self.walk {
             Walk::All => {
                 run(&self.ebpf, probes::WALK_ALL, &arguments)?;
@@ -152,7 +177,7 @@ impl Kernel {
                 sockets.len()
             }
         };
-        Ok((self.walks, sockets))
+        Ok(sockets)
     }
 
     /// Descriptors of the programs that run, by name; for reading what the kernel says of them.

@@ -6,7 +6,7 @@ use crate::collect::Collector;
 use crate::config::{Config, LogLevel, SendRung, Transport as Wanted};
 use crate::kernel::{Kernel, Options, Transport, probes};
 use crate::service::{NoPodNames, Resolver};
-use weir_ebpf::layout::{Live, Owner, OwnerKey, Seed, Socket, Stats};
+use weir_ebpf::layout::{Live, Owner, OwnerKey, Seed, Socket, Stats, Told};
 
 /// Loads and attaches the probes as configured.
 ///
@@ -116,7 +116,8 @@ fn max_owners(config: &Config, open_sockets: u32) -> u32 {
     }
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus as u64);
     let place = cpus * size_of::<Stats>() as u64
-        + (size_of::<Live>() + size_of::<OwnerKey>() + size_of::<Owner>() + ENTRY + 8) as u64;
+        + (size_of::<Live>() + size_of::<Told>()) as u64
+        + (size_of::<OwnerKey>() + size_of::<Owner>() + ENTRY + 8) as u64;
     let sockets = u64::from(kernel.max_connections) * (size_of::<Socket>() + 8 + ENTRY) as u64;
     let seeds = u64::from(max_seeds(kernel.max_connections, open_sockets))
         * (size_of::<Seed>() + 8 + ENTRY) as u64;

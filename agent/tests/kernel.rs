@@ -16,6 +16,8 @@
 
 #[path = "kernel/agent.rs"]
 mod agent;
+#[path = "kernel/change.rs"]
+mod change;
 #[path = "kernel/connection.rs"]
 mod connection;
 #[path = "kernel/delay.rs"]

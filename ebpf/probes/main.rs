@@ -17,6 +17,7 @@ mod ack;
 mod ctx;
 mod maps;
 mod owner;
+mod record;
 mod retransmit;
 mod sched;
 mod send;

@@ -11,7 +11,7 @@ use weir_ebpf::field::{Fields, Settings};
 use weir_ebpf::hist::time_bucket;
 use weir_ebpf::layout::{
     Bounded, Counts, Listener, ListenerKey, Live, Lost, Owner, OwnerKey, OwnerRecord, Seed, Socket,
-    Stats, Thread, Times,
+    Stats, Thread, Times, Told, shared,
 };
 
 /// Where the kernel's fields are.
@@ -64,10 +64,12 @@ pub static PEERS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1, 1);
 /// What the probes count about themselves.
 #[map]
 pub static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
-/// 0: when the reader was last woken, 1: generation of `PROCESSES`, 2 and 3: monotonic clock and
-/// tick count of the last walk, 4: sockets it visited.
+/// Single numbers; see `shared`.
 #[map]
-pub static SHARED: Array<u64> = Array::with_max_entries(5, 0);
+pub static SHARED: Array<u64> = Array::with_max_entries(shared::SHARED, 0);
+/// When each place last told of each rare fact.
+#[map]
+pub static TOLD: Array<Told> = Array::with_max_entries(1, 0);
 /// Records, by ring buffer.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(4096, 0);

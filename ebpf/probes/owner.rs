@@ -1,19 +1,16 @@
 //! Who does something: finds the place of the current process, or of a listener's child.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_log_ebpf::debug;
+use weir_ebpf::layout::shared::OBSERVED;
 use weir_ebpf::layout::{
-    Bounded, COMM, Header, Listener, ListenerKey, Owner, OwnerKey, OwnerRecord, RecordKind,
+    Bounded, COMM, Listener, ListenerKey, Owner, OwnerKey, OwnerRecord, RecordKind,
 };
 
 use crate::ctx::{current_cgroup, current_ids, current_task, now, read};
-use crate::maps::{
-    COUNTS, FREE, LISTENERS, OWNERS, PERF, PROCESSES, RING, SHARED, add, field, refused, setting,
-};
-
-/// At most one wake-up of the reader in this time; it looks again by itself until it finds nothing.
-const WAKE_EVERY_NS: u64 = 10_000_000;
+use crate::maps::{FREE, LISTENERS, OWNERS, PROCESSES, SHARED, add, field, refused};
+use crate::record;
 
 /// The current process as an owner, and its place. Also makes its threads observed.
 #[inline(always)]
@@ -113,7 +110,7 @@ fn observe_process(tgid: u32, slot: u32) {
         refused(Bounded::Processes);
         return;
     }
-    if let Some(generation) = SHARED.get_ptr_mut(1) {
+    if let Some(generation) = SHARED.get_ptr_mut(OBSERVED) {
         add(generation, 1);
     }
 }
@@ -124,20 +121,11 @@ fn observe_process(tgid: u32, slot: u32) {
 fn send(ctx: &impl EbpfContext, key: &OwnerKey, owner: Owner) {
     let at_ns = now();
     let record = OwnerRecord {
-        header: Header {
-            at_ns,
-            kind: RecordKind::Owner as u32,
-            len: size_of::<OwnerRecord>() as u32,
-        },
+        header: record::header::<OwnerRecord>(RecordKind::Owner, at_ns),
         key: *key,
         owner,
     };
-    let sent = if setting!(perf) == 1 {
-        output_perf(ctx, &record)
-    } else {
-        RING.output::<OwnerRecord>(&record, u64::from(wake_flag(at_ns)))
-            .is_ok()
-    };
+    let sent = record::send(ctx, RecordKind::Owner, at_ns, &record);
     debug!(
         ctx,
         "owner {} pid {} sent {}",
@@ -145,47 +133,4 @@ fn send(ctx: &impl EbpfContext, key: &OwnerKey, owner: Owner) {
         owner.tgid,
         u32::from(sent)
     );
-    if let Some(counts) = COUNTS.get_ptr_mut(0) {
-        let kind = RecordKind::Owner as usize;
-        // SAFETY: points into the map; the index is one of the arrays'.
-        let count = unsafe {
-            if sent {
-                &raw mut (*counts).records_sent[kind]
-            } else {
-                &raw mut (*counts).records_lost[kind]
-            }
-        };
-        add(count, 1);
-    }
-}
-
-/// The perf buffer's own output call hides its error, so call the helper itself.
-#[inline(always)]
-fn output_perf(ctx: &impl EbpfContext, record: &OwnerRecord) -> bool {
-    // SAFETY: a map, and a record of the given length.
-    unsafe {
-        aya_ebpf::helpers::generated::bpf_perf_event_output(
-            ctx.as_ptr(),
-            (&raw const PERF).cast_mut().cast(),
-            BPF_F_CURRENT_CPU,
-            (&raw const *record).cast_mut().cast(),
-            size_of::<OwnerRecord>() as u64,
-        ) == 0
-    }
-}
-
-/// Wakes the reader at most once in `WAKE_EVERY_NS`: one wake-up costs as much as fifty records.
-#[inline(always)]
-fn wake_flag(now: u64) -> u32 {
-    let Some(last) = SHARED.get_ptr_mut(0) else {
-        return BPF_RB_FORCE_WAKEUP;
-    };
-    // SAFETY: points into the map. Two CPUs at once may both wake, which is harmless.
-    unsafe {
-        if now.wrapping_sub(last.read_volatile()) < WAKE_EVERY_NS {
-            return BPF_RB_NO_WAKEUP;
-        }
-        last.write_volatile(now);
-    }
-    BPF_RB_FORCE_WAKEUP
 }

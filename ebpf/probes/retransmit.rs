@@ -3,11 +3,12 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use weir_ebpf::change::Fact;
 use weir_ebpf::tcp::{Retransmit, ca};
 
 use crate::ctx::{arg, read, read_bits};
 use crate::maps::{LISTENERS, SOCKETS, add, field, setting, stats};
-use crate::{owner, socket};
+use crate::{owner, record, socket};
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub fn retransmit_raw(ctx: RawTracePointContext) -> i32 {
@@ -23,25 +24,25 @@ pub fn retransmit_btf(ctx: BtfTracePointContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_synack")]
 pub fn synack_raw(ctx: RawTracePointContext) -> i32 {
-    synack(arg(&ctx, 0));
+    synack(&ctx, arg(&ctx, 0));
     0
 }
 
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn synack_btf(ctx: BtfTracePointContext) -> i32 {
-    synack(arg(&ctx, 0));
+    synack(&ctx, arg(&ctx, 0));
     0
 }
 
 #[raw_tracepoint(tracepoint = "tcp_cong_state_set")]
 pub fn congestion_raw(ctx: RawTracePointContext) -> i32 {
-    congestion(arg(&ctx, 0), arg(&ctx, 1) as u32);
+    congestion(&ctx, arg(&ctx, 0), arg(&ctx, 1) as u32);
     0
 }
 
 #[btf_tracepoint(function = "tcp_cong_state_set")]
 pub fn congestion_btf(ctx: BtfTracePointContext) -> i32 {
-    congestion(arg(&ctx, 0), arg(&ctx, 1) as u32);
+    congestion(&ctx, arg(&ctx, 0), arg(&ctx, 1) as u32);
     0
 }
 
@@ -74,20 +75,20 @@ fn segment(ctx: &impl EbpfContext) {
         }
         state.episode += segments;
     }
-    count(state.slot, kind, segments);
+    count(ctx, state.slot, kind, segments);
 }
 
 /// A listener answered a connection request again.
 #[inline(always)]
-fn synack(listener: u64) {
+fn synack(ctx: &impl EbpfContext, listener: u64) {
     let key = owner::listener_key(listener);
     // SAFETY: the reference is read before any other call.
     let slot = unsafe { LISTENERS.get(key) }.map_or(0, |found| found.owner.slot);
-    count(slot, Retransmit::Synack, 1);
+    count(ctx, slot, Retransmit::Synack, 1);
 }
 
 #[inline(always)]
-fn count(slot: u32, kind: Retransmit, segments: u32) {
+fn count(ctx: &impl EbpfContext, slot: u32, kind: Retransmit, segments: u32) {
     if let Some(stats) = stats(slot) {
         // SAFETY: points into `STATS`; a kind is an index of the array.
         add(
@@ -95,13 +96,14 @@ fn count(slot: u32, kind: Retransmit, segments: u32) {
             u64::from(segments),
         );
     }
+    record::tell(ctx, slot, Fact::of_retransmit(kind));
 }
 
 /// The end of a loss episode. The kernel clears `undo_marker` only when it undoes the episode
 /// because all its retransmissions were needless (`tcp_undo_cwnd_reduction`). Those that the peer
 /// reported itself are counted from `dsack_dups`.
 #[inline(always)]
-fn congestion(sk: u64, new: u32) {
+fn congestion(ctx: &impl EbpfContext, sk: u64, new: u32) {
     let Some(state) = SOCKETS.get_ptr_mut(sk) else {
         return;
     };
@@ -120,5 +122,8 @@ fn congestion(sk: u64, new: u32) {
     {
         // SAFETY: points into `STATS`.
         add(unsafe { &raw mut (*stats).undone }, u64::from(segments));
+    }
+    if undone || reported {
+        record::tell(ctx, state.slot, Fact::Needless);
     }
 }

@@ -3,6 +3,7 @@
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 use weir_ebpf::field::ABSENT;
+use weir_ebpf::layout::shared::OBSERVED;
 use weir_ebpf::layout::{Lost, Thread};
 
 use crate::ctx::{arg, now, read, read_task};
@@ -76,7 +77,7 @@ fn queue(task: u64) {
 /// Whether the thread's process is observed; looked up again only when a process was added.
 #[inline(always)]
 fn observed(thread: &mut Thread, task: u64, tid: u32) -> bool {
-    let Some(generation) = SHARED.get(1) else {
+    let Some(generation) = SHARED.get(OBSERVED) else {
         return false;
     };
     if thread.tid == tid && thread.generation == *generation {

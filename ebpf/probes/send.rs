@@ -10,13 +10,14 @@ use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint};
 use aya_ebpf::programs::{
     FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
+use weir_ebpf::change::Fact;
 use weir_ebpf::hist::size_bucket;
 use weir_ebpf::layout::{Lost, Socket, Thread};
 use weir_ebpf::tcp::reaches;
 
 use crate::ctx::{arg, current_ids, now, read_tcp};
 use crate::maps::{SOCKETS, THREADS, THREADS_LEN, field, lost, observe, stats};
-use crate::{owner, socket};
+use crate::{owner, record, socket};
 
 #[raw_tracepoint(tracepoint = "tcp_sendmsg_locked")]
 pub fn send_in_locked(ctx: RawTracePointContext) -> i32 {
@@ -151,12 +152,12 @@ fn end(ctx: &impl EbpfContext, sk: u64, sent: i32, again: bool) {
     if again {
         thread.send_at_ns = now;
     }
-    count(sk, state, begun, now);
+    count(ctx, sk, state, begun, now);
 }
 
 /// Counts a finished send.
 #[inline(always)]
-fn count(sk: u64, state: &mut Socket, begun: u64, now: u64) {
+fn count(ctx: &impl EbpfContext, sk: u64, state: &mut Socket, begun: u64, now: u64) {
     let Some(stats) = stats(state.slot) else {
         return;
     };
@@ -180,8 +181,11 @@ fn count(sk: u64, state: &mut Socket, begun: u64, now: u64) {
             begin_delivery(state, end, now);
         }
     }
-    if state.zero_since_ns == 0 && socket::has_unsent(sk) {
-        socket::mark_window(state, socket::send_side(sk).is_shut(), now);
+    if state.zero_since_ns == 0
+        && socket::has_unsent(sk)
+        && socket::mark_window(state, socket::send_side(sk).is_shut(), now)
+    {
+        record::tell(ctx, state.slot, Fact::ZeroWindow);
     }
 }
 

@@ -162,15 +162,19 @@ pub fn send_side(sk: u64) -> SendSide {
     }
 }
 
-/// Begins or ends the time in which the window is shut.
+/// Begins or ends the time in which the window is shut; says whether it begins.
 #[inline(always)]
-pub fn mark_window(socket: &mut Socket, shut: bool, now: u64) {
+pub fn mark_window(socket: &mut Socket, shut: bool, now: u64) -> bool {
     if shut {
-        if socket.zero_since_ns == 0 {
+        let begins = socket.zero_since_ns == 0;
+        if begins {
             socket.zero_since_ns = now;
         }
-    } else if socket.zero_since_ns != 0 {
+        return begins;
+    }
+    if socket.zero_since_ns != 0 {
         socket.zero_done_ns += now.saturating_sub(socket.zero_since_ns);
         socket.zero_since_ns = 0;
     }
+    false
 }

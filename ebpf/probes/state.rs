@@ -3,12 +3,13 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use weir_ebpf::change::Fact;
 use weir_ebpf::layout::Socket;
 use weir_ebpf::tcp::{Outcome, Role, state};
 
 use crate::ctx::{arg, now, read};
 use crate::maps::{LISTENERS, SEEDS, SOCKETS, add, field, observe, stats};
-use crate::{owner, socket};
+use crate::{owner, record, socket};
 
 const IPPROTO_TCP: u16 = 6;
 
@@ -35,7 +36,7 @@ fn change(ctx: &impl EbpfContext, sk: u64, old: u32, new: u32) {
         (state::LISTEN, state::SYN_RECV) => child(sk),
         (_, state::ESTABLISHED) => establish(ctx, sk),
         (state::LISTEN, state::CLOSE) => {}
-        (_, state::CLOSE) => close(sk),
+        (_, state::CLOSE) => close(ctx, sk),
         _ => {}
     }
 }
@@ -85,13 +86,14 @@ fn establish(ctx: &impl EbpfContext, sk: u64) {
 }
 
 #[inline(always)]
-fn close(sk: u64) {
+fn close(ctx: &impl EbpfContext, sk: u64) {
     let Some(found) = SOCKETS.get_ptr_mut(sk).or_else(|| adopt_seeded(sk)) else {
         return;
     };
     // SAFETY: points into `SOCKETS`, until the entry is removed below.
     let state = unsafe { &*found };
-    let now = now();
+    let (slot, now) = (state.slot, now());
+    let mut failed = None;
     socket::settle(state.slot, &socket::done(sk, state, now));
     if state.established == 0 {
         let role = if state.role == 0 {
@@ -101,11 +103,15 @@ fn close(sk: u64) {
         };
         let why = Outcome::of_failure(role, read(sk, field!(sk_err)));
         count(state.slot, state.role, why);
+        failed = Fact::of_outcome(why);
     } else {
         count(state.slot, state.role, Outcome::Closed);
         observe_life(state, now);
     }
     let _ = SOCKETS.remove(sk);
+    if let Some(failed) = failed {
+        record::tell(ctx, slot, failed);
+    }
 }
 
 /// How long a connection lived, if its begin was seen.

@@ -6,6 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use weir_ebpf::layout::shared::{Scope, WALKED, WALKED_AT, WALKED_TICKS};
 use weir_ebpf::layout::{Live, Seed, Socket};
 
 use crate::ctx::{all_ticks, arg, now, read};
@@ -16,13 +17,12 @@ use crate::socket;
 struct Walk {
     /// Number of this walk.
     walk: u64,
-    /// 1 while sockets from before the start are being matched with the socket dump.
-    seeding: u64,
+    /// A `Scope`.
+    scope: u64,
     now: u64,
 }
 
-/// Walks all sockets (5.13) and notes how many there are. Arguments: number of the walk, 1 if
-/// seeding.
+/// Walks all sockets (5.13) and notes how many there are. Arguments: number of the walk, its scope.
 #[raw_tracepoint]
 pub fn walk_all(ctx: RawTracePointContext) -> i32 {
     let mut walk = begin(arg(&ctx, 0), arg(&ctx, 1));
@@ -43,7 +43,7 @@ pub fn walk_all(ctx: RawTracePointContext) -> i32 {
         sockets
     };
     // The entry macro makes the program return 0, whatever this function does.
-    if let Some(walked) = SHARED.get_ptr_mut(4) {
+    if let Some(walked) = SHARED.get_ptr_mut(WALKED) {
         // SAFETY: points into the map; one walk runs at a time.
         unsafe { walked.write(sockets as u64) };
     }
@@ -75,16 +75,19 @@ pub fn walk_seed(ctx: RawTracePointContext) -> i32 {
 
 /// Also notes the clocks side by side, from which the agent finds the length of a tick.
 #[inline(always)]
-fn begin(walk: u64, seeding: u64) -> Walk {
+fn begin(walk: u64, scope: u64) -> Walk {
     let now = now();
-    if let (Some(at), Some(count)) = (SHARED.get_ptr_mut(2), SHARED.get_ptr_mut(3)) {
+    if let (Some(at), Some(count)) = (
+        SHARED.get_ptr_mut(WALKED_AT),
+        SHARED.get_ptr_mut(WALKED_TICKS),
+    ) {
         // SAFETY: both point into the map; one walk runs at a time.
         unsafe {
             at.write(now);
             count.write(all_ticks());
         }
     }
-    Walk { walk, seeding, now }
+    Walk { walk, scope, now }
 }
 
 extern "C" fn each_socket(
@@ -111,7 +114,7 @@ extern "C" fn each_seed(
 
 #[inline(always)]
 fn visit(sk: u64, state: &mut Socket, walk: &Walk) {
-    if walk.seeding == 1 {
+    if walk.scope == Scope::Seeding as u64 {
         seed(sk, state);
     }
     let Some(live) = live(state.slot, walk) else {
@@ -147,13 +150,17 @@ fn visit_seed(slot: u32, walk: &Walk) {
     }
 }
 
-/// The sums of a place; what an earlier walk left is wiped. One walk runs at a time.
+/// The sums of a place, if it is to be summed up; what an earlier walk left is wiped. One walk runs
+/// at a time.
 #[inline(always)]
 fn live(slot: u32, walk: &Walk) -> Option<&'static mut Live> {
     let live = LIVE.get_ptr_mut(slot)?;
     // SAFETY: points into the map.
     let live = unsafe { &mut *live };
     if live.walk != walk.walk {
+        if walk.scope == Scope::Marked as u64 {
+            return None;
+        }
         *live = Live {
             walk: walk.walk,
             ..Live::default()

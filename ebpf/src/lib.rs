@@ -3,6 +3,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod change;
 pub mod field;
 pub mod hist;
 pub mod layout;

@@ -18,6 +18,7 @@ pod!(
     Live,
     Socket,
     Seed,
+    Told,
     OwnerKey,
     Owner,
     ListenerKey,

@@ -140,6 +140,27 @@ impl Names {
         self.places.iter().map(|(slot, known)| (*slot, known))
     }
 
+    /// Labels of a place that is known, or of place 0, where all is counted that found none.
+    pub(super) fn known(&self, slot: u32) -> Option<Arc<Subject>> {
+        let known = self.places.get(&slot);
+        match known {
+            Some(known) => Some(known.subject.clone()),
+            None => (slot == 0).then(|| self.other.clone()),
+        }
+    }
+
+    /// All places that are counted under these labels, those on their way out included.
+    pub(super) fn places_of(&self, subject: &Arc<Subject>) -> Vec<u32> {
+        let unplaced = (*subject == self.other).then_some(0);
+        let places = self.places.iter();
+        // Places of the same labels share them.
+        let named = places.filter(|(_, known)| Arc::ptr_eq(&known.subject, subject));
+        unplaced
+            .into_iter()
+            .chain(named.map(|(slot, _)| *slot))
+            .collect()
+    }
+
     /// Whether any place is still counted under these labels.
     pub(super) fn is_named(&self, subject: &Arc<Subject>) -> bool {
         *subject == self.other || self.subjects.contains_key(subject)
@@ -319,6 +340,33 @@ mod tests {
         learn(&mut names, 1, "a", 0);
         learn(&mut names, 1, "b", 0);
         assert_eq!((names.services(), names.places().count()), (1, 1));
+    }
+
+    #[test]
+    fn the_places_of_a_service_are_found() {
+        let limits = Limits {
+            max_services: 2,
+            ..Limits::default()
+        };
+        let mut names = names(&limits, &["x"]);
+        for (slot, comm, group) in [
+            (1, "a", 1),
+            (2, "b", 1),
+            (3, "a", 1),
+            (4, "c", 1),
+            (5, "a", 0),
+        ] {
+            learn(&mut names, slot, comm, group);
+        }
+        let places = |slot| {
+            let mut places = names.places_of(&names.known(slot).unwrap());
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(places(1), [1, 3], "towards other peers it is another");
+        assert_eq!(places(5), [5]);
+        assert_eq!(places(0), [0, 4], "what found no room is other");
+        assert!(names.known(6).is_none());
     }
 
     #[test]

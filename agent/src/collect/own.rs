@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_ebpf::layout::{Bounded, Lost};
+use weir_ebpf::layout::{Bounded, Lost, RECORDS};
 
 use super::{Collector, Inner, load};
 use crate::kernel::probes::PROBES;
@@ -105,20 +105,8 @@ fn kernel_counts(inner: &mut Inner) -> Vec<Family> {
     let refused = |map: Bounded| Value::Int(counts.refused[map as usize]);
     let lost = |fact: Lost| Value::Int(counts.lost[fact as usize]);
     vec![
-        labelled(
-            &metrics::RECORDS_SENT,
-            [(
-                &[("kind", "owner")] as Labels,
-                Value::Int(counts.records_sent[0]),
-            )],
-        ),
-        labelled(
-            &metrics::RECORDS_LOST,
-            [(
-                &[("kind", "owner")] as Labels,
-                Value::Int(counts.records_lost[0]),
-            )],
-        ),
+        labelled(&metrics::RECORDS_SENT, by_kind(&counts.records_sent)),
+        labelled(&metrics::RECORDS_LOST, by_kind(&counts.records_lost)),
         labelled(
             &metrics::MAP_INSERT_FAILURES,
             [
@@ -137,6 +125,12 @@ fn kernel_counts(inner: &mut Inner) -> Vec<Family> {
             ],
         ),
     ]
+}
+
+/// Counts of records with their labels, in the order of `RecordKind`.
+fn by_kind(counts: &[u64; RECORDS]) -> impl Iterator<Item = (Labels, Value)> {
+    const KINDS: [Labels; RECORDS] = [&[("kind", "owner")], &[("kind", "change")]];
+    KINDS.into_iter().zip(counts.map(Value::Int))
 }
 
 fn maps(inner: &mut Inner) -> Vec<Family> {

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weir_ebpf::change::Facts;
 use weir_ebpf::hist::{SIZE_BUCKETS, SIZE_FIRST, TIME_BUCKETS, TIME_FIRST};
 use weir_ebpf::layout::{Flow, Live, Sizes, Stats, Times};
 
+use crate::metrics::change;
 use crate::metrics::{self, Family, Histogram, Labels, Metric, Point, Subject, Value};
 
 const NS_PER_S: f64 = 1e9;
@@ -98,6 +100,39 @@ impl Sums {
             .retain(|subject, _| self.now.contains_key(subject));
         out.0
     }
+
+    /// Adds the families of one service that facts change. `stats` are those of all its places, `open`
+    /// is what its open connections add up to; without it, what rests on them is left out.
+    pub(super) fn changed(
+        &mut self,
+        subject: &Arc<Subject>,
+        mut stats: Box<Stats>,
+        open: Option<&Flow>,
+        facts: Facts,
+        out: &mut Families,
+    ) {
+        if let Some(retired) = self.retired.get(subject) {
+            stats.add(retired);
+        }
+        let moves = |metric| change::facts_of(metric).shares(facts);
+        if moves(&metrics::TCP_RETRANSMITS) {
+            out.retransmits(subject, &stats);
+        }
+        if moves(&metrics::TCP_CONNECTIONS) {
+            out.connections(subject, &stats);
+        }
+        let Some(open) = open else { return };
+        let mut flow = stats.closed;
+        flow.add(open);
+        let last = self.last.entry(subject.clone()).or_default();
+        *last = not_below(&flow, last);
+        if moves(&metrics::TCP_RETRANSMITS_SPURIOUS) {
+            out.needless(subject, last, &stats);
+        }
+        if moves(&metrics::TCP_ZERO_WINDOW_TIME) {
+            out.zero_window(subject, last);
+        }
+    }
 }
 
 fn not_below(now: &Flow, last: &Flow) -> Flow {
@@ -130,8 +165,9 @@ macro_rules! outcomes {
 const CONNECTED: [Labels; 7] = outcomes!("connected": "opened", "closed", "refused", "timed_out", "reset", "unreachable", "aborted");
 const ACCEPTED: [Labels; 7] = outcomes!("accepted": "opened", "closed", "refused", "timed_out", "reset", "unreachable", "aborted");
 
+/// Families that grow by points.
 #[derive(Default)]
-struct Families(Vec<Family>);
+pub(super) struct Families(pub(super) Vec<Family>);
 
 impl Families {
     fn push(
@@ -176,6 +212,15 @@ impl Families {
             &[],
             Value::Histogram(of_sizes(&stats.queue)),
         );
+        self.retransmits(subject, stats);
+        self.connections(subject, stats);
+        self.push(&metrics::TCP_OPEN, subject, &[], Value::Int(sum.open));
+        self.flow(subject, flow, tick);
+        self.needless(subject, flow, stats);
+        self.zero_window(subject, flow);
+    }
+
+    fn retransmits(&mut self, subject: &Arc<Subject>, stats: &Stats) {
         for (labels, segments) in KINDS.into_iter().zip(stats.retransmits) {
             self.push(
                 &metrics::TCP_RETRANSMITS,
@@ -184,6 +229,9 @@ impl Families {
                 Value::Int(segments),
             );
         }
+    }
+
+    fn connections(&mut self, subject: &Arc<Subject>, stats: &Stats) {
         for (labels, of_role) in [CONNECTED, ACCEPTED].into_iter().zip(&stats.connections) {
             for (labels, connections) in labels.into_iter().zip(of_role) {
                 self.push(
@@ -194,13 +242,21 @@ impl Families {
                 );
             }
         }
-        self.push(&metrics::TCP_OPEN, subject, &[], Value::Int(sum.open));
-        self.flow(subject, flow, stats.undone, tick);
     }
 
-    fn flow(&mut self, subject: &Arc<Subject>, flow: &Flow, undone: u64, tick: f64) {
+    fn needless(&mut self, subject: &Arc<Subject>, flow: &Flow, stats: &Stats) {
+        let segments = Value::Int(flow.dsacks + stats.undone);
+        self.push(&metrics::TCP_RETRANSMITS_SPURIOUS, subject, &[], segments);
+    }
+
+    fn zero_window(&mut self, subject: &Arc<Subject>, flow: &Flow) {
+        let seconds = Value::Float(flow.zero_window_ns as f64 / NS_PER_S);
+        self.push(&metrics::TCP_ZERO_WINDOW_TIME, subject, &[], seconds);
+    }
+
+    fn flow(&mut self, subject: &Arc<Subject>, flow: &Flow, tick: f64) {
         let seconds = |ticks: u64| Value::Float(ticks as f64 * tick);
-        let values: [(&'static Metric, Labels, Value); 8] = [
+        let values: [(&'static Metric, Labels, Value); 6] = [
             (
                 &metrics::TCP_IO,
                 &[("direction", "transmit")],
@@ -212,11 +268,6 @@ impl Families {
                 Value::Int(flow.received),
             ),
             (&metrics::TCP_ACKED, &[], Value::Int(flow.acked)),
-            (
-                &metrics::TCP_RETRANSMITS_SPURIOUS,
-                &[],
-                Value::Int(flow.dsacks + undone),
-            ),
             (
                 &metrics::TCP_LIMITED_TIME,
                 &[("limit", "busy")],
@@ -231,11 +282,6 @@ impl Families {
                 &metrics::TCP_LIMITED_TIME,
                 &[("limit", "send_buffer")],
                 seconds(flow.sndbuf_limited),
-            ),
-            (
-                &metrics::TCP_ZERO_WINDOW_TIME,
-                &[],
-                Value::Float(flow.zero_window_ns as f64 / NS_PER_S),
             ),
         ];
         for (metric, labels, value) in values {
@@ -285,6 +331,7 @@ fn dense(buckets: &[u64], scale: i32, first: i32, sum: f64) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_ebpf::change::Fact;
     use weir_ebpf::hist::time_bucket;
 
     fn times(values_ns: &[u64]) -> Times {
@@ -333,6 +380,41 @@ mod tests {
         let families = sums.families(0.004);
         let points: usize = families.iter().map(|family| family.points.len()).sum();
         assert_eq!(points, POINTS);
+    }
+
+    #[test]
+    fn a_service_read_by_itself_has_the_numbers_of_a_snapshot_and_no_others() {
+        let subject = Arc::new(Subject::default());
+        let mut stats = Stats::ZERO;
+        stats.retransmits = [1, 2, 3, 4, 5];
+        stats.connections[0][2] = 6;
+        (stats.undone, stats.closed.zero_window_ns) = (7, 8);
+        let mut live = Live::default();
+        (live.flow.dsacks, live.flow.zero_window_ns) = (9, 10);
+        let mut sums = Sums::default();
+        sums.retire(subject.clone(), &stats, true);
+        sums.begin();
+        sums.add(subject.clone(), &stats, &live);
+        let all = sums.families(0.004);
+        for fact in Fact::ALL {
+            let (mut part, place) = (Families::default(), Box::new(stats));
+            sums.changed(&subject, place, Some(&live.flow), fact.into(), &mut part);
+            assert_eq!(part.0.len(), 1, "{fact:?}");
+            let part = &part.0[0];
+            let mut of_all = all.iter();
+            let of_all = of_all.find(|family| std::ptr::eq(family.metric, part.metric));
+            let values = |family: &Family| -> Vec<_> {
+                let points = family.points.iter();
+                points
+                    .map(|point| (point.labels, point.value.clone()))
+                    .collect()
+            };
+            assert_eq!(values(part), values(of_all.unwrap()), "{fact:?}");
+        }
+        let mut part = Families::default();
+        let facts = Fact::ALL.into_iter().collect();
+        sums.changed(&subject, Box::new(stats), None, facts, &mut part);
+        assert_eq!(part.0.len(), 2, "what rests on open sockets is left out");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue};
 use aya::util::nr_cpus;
+use weir_ebpf::change::Facts;
+use weir_ebpf::layout::shared::{ASKED, WALKED, WALKED_AT, WALKED_TICKS};
 use weir_ebpf::layout::{
     Counts, Listener, ListenerKey, Live, Owner, OwnerKey, Seed, Socket, Stats,
 };
@@ -78,6 +80,20 @@ impl Maps {
             .unwrap_or_default()
     }
 
+    /// Marks a place as one that the walk of this number sums up.
+    pub(super) fn mark(&mut self, slot: u32, walk: u64) -> Result<(), MapError> {
+        let begun = Live {
+            walk,
+            ..Live::default()
+        };
+        self.live.set(slot, begun, 0)
+    }
+
+    /// Sets of which facts the probes tell.
+    pub(super) fn ask(&mut self, facts: Facts) -> Result<(), MapError> {
+        self.shared.set(ASKED, facts.0, 0)
+    }
+
     /// What the probes counted about themselves, over all CPUs.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
@@ -110,12 +126,12 @@ impl Maps {
     /// Monotonic clock in nanoseconds and tick count, taken together by the last walk.
     pub fn clocks(&self) -> (u64, u64) {
         let read = |index| self.shared.get(&index, 0).unwrap_or_default();
-        (read(2), read(3))
+        (read(WALKED_AT), read(WALKED_TICKS))
     }
 
     /// Number of sockets that the last walk visited.
     pub(super) fn walked(&self) -> usize {
-        usize::try_from(self.shared.get(&4, 0).unwrap_or_default()).unwrap_or(usize::MAX)
+        usize::try_from(self.shared.get(&WALKED, 0).unwrap_or_default()).unwrap_or(usize::MAX)
     }
 
     /// Adds a socket from before the start.
@@ -208,7 +224,7 @@ impl Maps {
 }
 
 /// The kernel's names of the maps, and those in metrics.
-const NAMES: [(&str, &str); 13] = [
+const NAMES: [(&str, &str); 14] = [
     ("STATS", "stats"),
     ("LIVE", "live"),
     ("FREE", "free"),
@@ -220,6 +236,7 @@ const NAMES: [(&str, &str); 13] = [
     ("THREADS", "threads"),
     ("PEERS", "peers"),
     ("COUNTS", "counts"),
+    ("TOLD", "told"),
     ("RING", "ring"),
     ("PERF", "perf"),
 ];

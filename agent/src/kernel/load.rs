@@ -108,6 +108,7 @@ fn load(
         .override_global("AYA_LOG_LEVEL", &options.log_level, false)
         .map_max_entries("STATS", options.max_owners)
         .map_max_entries("LIVE", options.max_owners)
+        .map_max_entries("TOLD", options.max_owners)
         .map_max_entries("FREE", options.max_owners.saturating_sub(1).max(1))
         .map_max_entries("OWNERS", options.max_owners)
         .map_max_entries("SOCKETS", options.max_connections)

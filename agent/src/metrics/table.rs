@@ -187,7 +187,7 @@ pub static RECORDS_SENT: Metric = Metric {
     name: "weir.records.sent",
     unit: Unit::Count("record"),
     kind: Kind::Counter,
-    help: "Records that kernel programs handed to the ring or perf buffer.",
+    help: "Records that kernel programs handed to the ring or perf buffer, by kind: owner (a process that nobody knew yet), change (a rare fact that an immediate rule group waits for).",
     labels: &["kind"],
     per_service: false,
 };
@@ -197,7 +197,7 @@ pub static RECORDS_LOST: Metric = Metric {
     name: "weir.records.lost",
     unit: Unit::Count("record"),
     kind: Kind::Counter,
-    help: "Records that the ring or perf buffer refused because it was full.",
+    help: "Records that the ring or perf buffer refused because it was full. What they tell of is counted all the same; a refused change is found by the next periodic evaluation.",
     labels: &["kind"],
     per_service: false,
 };

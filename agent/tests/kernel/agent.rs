@@ -54,7 +54,7 @@ impl Agent {
     }
 
     /// Looks until `done` holds, and gives what was seen then, or at the end of 10 seconds.
-    pub(crate) fn look_until(&self, done: impl Fn(&Numbers) -> bool) -> Numbers {
+    pub(crate) fn look_until(&self, mut done: impl FnMut(&Numbers) -> bool) -> Numbers {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             let numbers = self.look();

@@ -1,8 +1,12 @@
-//! Kinds of retransmits in cases made for one kind each.
+//! Kinds of retransmits in cases made for one kind each; each is also told of if it was asked for,
+//! and nothing else is.
 
 use std::time::Duration;
 
+use weir_ebpf::change::Fact;
+
 use crate::agent::Agent;
+use crate::change::Changes;
 use crate::fact::{count_in_tries, fact, may_run};
 use crate::network::{B, Network};
 use crate::peer::Peer;
@@ -28,6 +32,8 @@ fn try_case(name: &str, run: impl Fn(&Network, &Agent) -> Seen) {
         return;
     }
     let agent = Agent::new();
+    let mut changes = Changes::of(&agent);
+    changes.ask(fact_of(name).into());
     let probe = if name == "synack" {
         "tcp_synack"
     } else {
@@ -50,10 +56,32 @@ fn try_case(name: &str, run: impl Fn(&Network, &Agent) -> Seen) {
             _ => synack >= 1 && [rto, fast, tlp] == [0; 3],
         };
         assert!(is_right, "{name}: rto, fast, tlp, syn, synack: {figures:?}");
+        let told = changes.told();
+        figures.push(format!("told={told:?}"));
+        let asked = fact_of(name);
+        let whose = match name {
+            "synack" => &seen.server_service,
+            _ => &seen.client_service,
+        };
+        assert!(told.contains(&(whose.clone(), asked)), "{figures:?}");
+        assert!(told.iter().all(|(_, fact)| *fact == asked), "{figures:?}");
     });
 }
 
+/// The fact that a case is made for.
+fn fact_of(name: &str) -> Fact {
+    match name {
+        "rto" => Fact::RetransmitRto,
+        "fast" => Fact::RetransmitFast,
+        "tlp" => Fact::RetransmitTlp,
+        "syn" => Fact::RetransmitSyn,
+        _ => Fact::RetransmitSynack,
+    }
+}
+
 struct Seen {
+    client_service: String,
+    server_service: String,
     client: [u64; 5],
     server: [u64; 5],
     truth: (u64, u64),
@@ -63,6 +91,8 @@ fn seen(net: &Network, agent: &Agent, client: &Peer, server: &Peer) -> Seen {
     let numbers = agent.look();
     let of = |space: &str| net.counters(space)["TcpRetransSegs"];
     Seen {
+        client_service: client.service.clone(),
+        server_service: server.service.clone(),
         client: kinds(&numbers, &client.service),
         server: kinds(&numbers, &server.service),
         truth: (of(&net.a), of(&net.b)),

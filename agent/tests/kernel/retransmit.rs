@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use weir::event;
 use weir::metrics::{self, Source as _};
 
+use weir_ebpf::change::Fact;
+
 use crate::agent::{Agent, Numbers};
+use crate::change::Changes;
 use crate::fact::{count_in_tries, fact, may_run};
 use crate::network::{B, Network};
 use crate::peer::Peer;
@@ -43,7 +46,7 @@ fn settled(net: &Network, space: &str, name: &str) -> u64 {
 }
 
 /// Sends through loss until there are `wanted` retransmits, and compares.
-fn lose(agent: &Agent, wanted: u64, figures: &mut Vec<String>) {
+pub(crate) fn lose(agent: &Agent, wanted: u64, figures: &mut Vec<String>) {
     let net = Network::new();
     let (mut client, mut server) = connected(&net);
     server.ask("sink 0");
@@ -146,6 +149,8 @@ fn compare_needless() {
         return;
     }
     let agent = Agent::new();
+    let mut changes = Changes::of(&agent);
+    changes.ask(Fact::Needless.into());
     fact("spurious", agent.rung("tcp_congestion"), |figures| {
         let net = Network::new();
         let (mut client, mut server) = connected(&net);
@@ -177,5 +182,9 @@ fn compare_needless() {
         // An episode that was undone before its DSACK came may be counted as a whole as well.
         assert_eq!(seen, reported, "{figures:?}");
         assert!(seen <= retransmitted);
+        let told = changes.told();
+        let needless = (client.service.clone(), Fact::Needless);
+        figures.push(format!("told={}", told.len()));
+        assert!(told.contains(&needless), "{told:?} {figures:?}");
     });
 }

@@ -71,10 +71,12 @@ pub struct Thread {
 pub enum RecordKind {
     /// A new owner got a place.
     Owner,
+    /// A rare fact was counted.
+    Change,
 }
 
 /// Number of kinds of records.
-pub const RECORDS: usize = 1;
+pub const RECORDS: usize = 2;
 
 /// What every record begins with.
 #[repr(C)]
