@@ -47,10 +47,10 @@ fn segment(ctx: &impl EbpfContext) {
     // SAFETY: a field of a live reference; see `send::begin_delivery`.
     let from = unsafe { (&raw const state.delivery_from_ns).read_volatile() };
     let unsent = socket::has_unsent(sk);
-    if from != 0 || state.zero_since_ns != 0 || unsent {
-        if acknowledge(sk, skb, state, from, unsent) {
-            record::tell(ctx, state.slot, Fact::ZeroWindow);
-        }
+    if (from != 0 || state.zero_since_ns != 0 || unsent)
+        && acknowledge(sk, skb, state, from, unsent)
+    {
+        record::tell(ctx, state.slot, Fact::ZeroWindow);
     }
 }
 
