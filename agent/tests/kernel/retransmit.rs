@@ -185,6 +185,8 @@ fn compare_needless() {
         let told = changes.told();
         let needless = (client.service.clone(), Fact::Needless);
         figures.push(format!("told={}", told.len()));
-        assert!(told.contains(&needless), "{told:?} {figures:?}");
+        // Without that probe (before 5.19) nobody sees an episode end: a tick finds the count.
+        let sees_ends = agent.rung("tcp_congestion") != "-";
+        assert_eq!(told.contains(&needless), sees_ends, "{told:?} {figures:?}");
     });
 }
