@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 bail!("network namespaces are made: run `cargo xtask bench stack` as root");
             }
             setup::ensure(&[Part::Build, Part::Bench])?;
-            let binary = build::stack(true)?;
+            let [_, binary] = build::agent_and_stack(true)?;
             machine::warn_of_others();
             let report = stack::run(of, &binary)?;
             print("the stack", &report, report.misses(), args.json)

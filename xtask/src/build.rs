@@ -28,22 +28,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// for the BPF target with the same toolchain.
 pub(crate) fn agent(release: bool) -> Result<PathBuf> {
     step!("build: the probes for the kernel, then the agent that carries them");
-    binary("weir", "weir", release)
+    binaries(["weir"], release).map(|[agent]| agent)
 }
 
-/// Builds the services, users and network that the agent is shown on, and says where they are.
-pub(crate) fn stack(release: bool) -> Result<PathBuf> {
-    step!("build: the services, their users and the network between");
-    binary("weir-stack", "weir-stack", release)
+/// Builds the agent and what it is shown on: services, their users and the network between. Both
+/// at once: each alone would want what they share with other features, and compile it again.
+pub(crate) fn agent_and_stack(release: bool) -> Result<[PathBuf; 2]> {
+    step!("build: probes and agent; services, their users and the network between");
+    binaries(["weir", "weir-stack"], release)
 }
 
-fn binary(package: &str, name: &str, release: bool) -> Result<PathBuf> {
+/// Of packages whose binary is called as they are.
+fn binaries<const N: usize>(names: [&str; N], release: bool) -> Result<[PathBuf; N]> {
     let profile = if release { "release" } else { "debug" };
     let mut build = cargo();
-    build.args(["build", "--package", package, "--bin", name]);
+    build.args(["build", "--bins"]);
+    for name in names {
+        build.args(["--package", name]);
+    }
     if release {
         build.arg("--release");
     }
     run_command(&mut build)?;
-    Ok(target()?.join(profile).join(name))
+    let target = target()?;
+    Ok(names.map(|name| target.join(profile).join(name)))
 }

@@ -34,10 +34,13 @@ use crate::{
     workspace::is_root,
 };
 
+/// What is written down meanwhile stays below 200 MB.
+const LONGEST: Duration = Duration::from_secs(4 * 3600);
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// End by itself after so many seconds; without it, Ctrl-C ends it
-    #[arg(long)]
+    /// End by itself after so many seconds, at most 14400; without it, Ctrl-C ends it
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST.as_secs()))]
     seconds: Option<u64>,
     /// At the end print a summary as JSON on stdout; all else goes to stderr
     #[arg(long)]
@@ -64,10 +67,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         On::Nginx => Part::Nginx,
     };
     setup::ensure(&[Part::Build, part])?;
-    let binary = build::agent(true)?;
-    let stack = match args.on {
-        On::Stack => Some(build::stack(true)?),
-        On::Nginx => None,
+    let (binary, stack) = match args.on {
+        On::Stack => {
+            let [agent, stack] = build::agent_and_stack(true)?;
+            (agent, Some(stack))
+        }
+        On::Nginx => (build::agent(true)?, None),
     };
     leftover::clear()?;
     let stop = catch_signals()?;
@@ -120,9 +125,9 @@ fn watch(
 ) -> Result<()> {
     const INTERVAL: Duration = Duration::from_secs(1);
     let began = Instant::now();
-    let limit = args.seconds.map(Duration::from_secs);
+    let limit = args.seconds.map_or(LONGEST, Duration::from_secs);
     let redraw = std::io::stderr().is_terminal();
-    while !stop.load(Ordering::Relaxed) && limit.is_none_or(|limit| began.elapsed() < limit) {
+    while !stop.load(Ordering::Relaxed) && began.elapsed() < limit {
         thread::sleep(INTERVAL);
         processes.check()?;
         run.add(agent.scrape()?, subject.experience());

@@ -1,7 +1,7 @@
 //! `docs`: references that the programs write about themselves, so that they cannot be wrong:
 //! metrics from the calls or tables that make them, keys and lines from the types' doc comments.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,20 +14,18 @@ use crate::{
 /// A program of the tree that has a subcommand `docs`.
 struct Author {
     name: &'static str,
-    build: fn(bool) -> Result<PathBuf>,
     /// File in the tree, and the subject that prints it.
     references: &'static [(&'static str, &'static str)],
 }
 
+/// In the order in which they are built.
 static AUTHORS: [Author; 2] = [
     Author {
         name: "weir",
-        build: build::agent,
         references: &[("METRICS.md", "metrics"), ("CONFIG.md", "config")],
     },
     Author {
         name: "weir-stack",
-        build: build::stack,
         references: &[
             ("stack/METRICS.md", "metrics"),
             ("stack/CONFIG.md", "config"),
@@ -67,10 +65,10 @@ pub(crate) fn compare() -> Result<()> {
 fn references() -> Result<Vec<(&'static str, String)>> {
     step!("docs: what agent and stack say about their metrics and their configuration");
     let mut all = Vec::new();
-    for author in &AUTHORS {
-        let program = (author.build)(false)?;
+    let programs = build::agent_and_stack(false)?;
+    for (author, program) in AUTHORS.iter().zip(&programs) {
         for (file, subject) in author.references {
-            let text = output(Command::new(&program).args(["docs", subject]))?;
+            let text = output(Command::new(program).args(["docs", subject]))?;
             if text.trim().is_empty() {
                 bail!("`{} docs {subject}` printed nothing", author.name);
             }

@@ -10,7 +10,7 @@ use super::{process::Processes, subject::Subject, truth::Truth};
 use crate::command::{run, step};
 
 /// Network, services, crowd and what goes wrong.
-const SCENARIO: &str = include_str!("stack.toml");
+const SCENARIO: &str = include_str!("../../../stack/scenarios/evening.toml");
 /// What the scenario calls its crowd.
 const CROWD: &str = "crowd";
 const NODES: [&str; 2] = ["server", "players"];
@@ -88,6 +88,15 @@ mod tests {
         assert!(!is_of("weir-stack-123-456-server", 12, "server"));
         assert!(!is_of("weir-stack-12-3456-servers", 12, "server"));
         assert!(!is_of("weir-demo-12-s", 12, "s"));
+    }
+
+    #[test]
+    fn the_scenario_is_longer_than_a_demo() {
+        let seconds = SCENARIO
+            .lines()
+            .find_map(|line| line.strip_prefix("seconds = "));
+        let seconds = seconds.unwrap().replace('_', "").parse::<u64>().unwrap();
+        assert!(seconds > super::super::LONGEST.as_secs());
     }
 
     #[test]

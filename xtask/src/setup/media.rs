@@ -12,7 +12,7 @@ use crate::{
 
 /// Makes and fetches what is not in the cache.
 pub(crate) fn ensure() -> Result<()> {
-    let stack = build::stack(false)?;
+    let [_, stack] = build::agent_and_stack(false)?;
     step!("weir-stack media: streams to loop, and the player hls.js for browsers");
     run(Command::new(&stack).arg("media").stdout(std::io::stderr()))
 }
