@@ -100,6 +100,7 @@ impl Rules {
         inner.arrange(config);
         let change = inner.restore(&log, wall_ms);
         inner.measure(&counts);
+        counts.loaded(wall_ms);
         let rules = Self {
             work: Mutex::default(),
             inner: Mutex::new(inner),

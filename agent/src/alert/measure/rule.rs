@@ -98,14 +98,20 @@ impl Rules {
         self.events_left_out.fetch_add(points, Relaxed);
     }
 
-    /// Files were read: at the start, or again.
+    /// Rules of files were put to work.
+    pub fn loaded(&self, at_ms: i64) {
+        self.is_current.store(1, Relaxed);
+        self.loaded_ms
+            .store(u64::try_from(at_ms).unwrap_or(0), Relaxed);
+    }
+
+    /// Files were read again.
     pub fn reloaded(&self, worked: bool, at_ms: i64) {
-        self.is_current.store(worked.into(), Relaxed);
         if worked {
             self.reloads.fetch_add(1, Relaxed);
-            self.loaded_ms
-                .store(u64::try_from(at_ms).unwrap_or(0), Relaxed);
+            self.loaded(at_ms);
         } else {
+            self.is_current.store(0, Relaxed);
             self.reloads_refused.fetch_add(1, Relaxed);
         }
     }
