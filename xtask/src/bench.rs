@@ -11,6 +11,7 @@ mod machine;
 mod observer;
 mod overhead;
 mod report;
+mod rules;
 mod sample;
 mod scale;
 mod spread;
@@ -51,6 +52,8 @@ enum Bench {
     Start(start::Args),
     /// Time to answer a scrape and to make an OTLP export of 50,000 series
     Export,
+    /// What evaluating 1,000 rules over 50,000 series costs, beside Prometheus and vmalert
+    Rules(rules::Args),
     /// A worker of `scale`
     #[command(hide = true)]
     Crowd(crowd::Worker),
@@ -61,6 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Export => {
             setup::ensure(&[Part::Build])?;
             print(&export::run()?, args.json)
+        }
+        Bench::Rules(rules) => {
+            setup::ensure(&[Part::Build, Part::Test])?;
+            print(&rules::run(rules)?, args.json)
         }
         Bench::Crowd(worker) => crowd::run(worker),
         bench => print(&with_agent(bench, args)?, args.json),
@@ -83,7 +90,7 @@ fn with_agent(bench: &Bench, args: &Args) -> Result<Report> {
         Bench::Overhead(args) => overhead::run(args, &agent),
         Bench::Scale(args) => scale::run(args, &agent),
         Bench::Start(args) => start::run(args, &agent),
-        Bench::Export | Bench::Crowd(_) => bail!("needs no agent"),
+        Bench::Export | Bench::Rules(_) | Bench::Crowd(_) => bail!("needs no agent"),
     }
 }
 

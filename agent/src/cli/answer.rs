@@ -106,7 +106,7 @@ fn lines(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Scalar((at, value)) => {
-            let _ = writeln!(out, "scalar: {value} @[{at}]");
+            let _ = writeln!(out, "scalar: {} @[{at}]", number(value));
         }
         Value::String((_, text)) => {
             let _ = writeln!(out, "{text}");
@@ -115,7 +115,7 @@ fn lines(value: &Value) -> String {
             for element in list {
                 let name = series(&element.metric);
                 if let Some((at, value)) = &element.value {
-                    let _ = writeln!(out, "{name} => {value} @[{at}]");
+                    let _ = writeln!(out, "{name} => {} @[{at}]", number(value));
                 }
                 if let Some((at, histogram)) = &element.histogram {
                     let _ = writeln!(out, "{name} => {histogram} @[{at}]");
@@ -126,7 +126,7 @@ fn lines(value: &Value) -> String {
             for element in list {
                 let _ = writeln!(out, "{} =>", series(&element.metric));
                 for (at, value) in &element.values {
-                    let _ = writeln!(out, "{value} @[{at}]");
+                    let _ = writeln!(out, "{} @[{at}]", number(value));
                 }
                 for (at, histogram) in &element.histograms {
                     let _ = writeln!(out, "{histogram} @[{at}]");
@@ -135,6 +135,14 @@ fn lines(value: &Value) -> String {
         }
     }
     out
+}
+
+/// A sample's value without an exponent, however large: promtool prints it so, the API does not.
+fn number(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => value.to_string(),
+        _ => text.to_owned(),
+    }
 }
 
 /// Name and labels as Prometheus prints them.

@@ -109,6 +109,12 @@ static PACKAGES: &[Package] = &[
     ),
     program(
         Part::Test,
+        "victoria-metrics",
+        "vmalert",
+        "rules beside Weir's",
+    ),
+    program(
+        Part::Test,
         "ffmpeg",
         "ffmpeg",
         "makes the stack's streams, and plays them",

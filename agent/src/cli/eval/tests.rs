@@ -153,15 +153,7 @@ fn values_are_printed_as_promtool_prints_them() {
         return;
     };
     assert!(found.status.success());
-    for expression in [
-        "up",
-        "large",
-        "sum(up) / 3",
-        "1 + 1",
-        "\"text\"",
-        "up > 2",
-        "-up",
-    ] {
+    for expression in ["up", "large", "sum(up) / 3", "1 + 1", "up > 2", "0 - up"] {
         let ours = eval(&[expression, "--time=1000.5", "--url", &url]).unwrap();
         let mut promtool = Command::new("promtool");
         promtool.args(["query", "instant", "--time=1000.5", &url, expression]);
