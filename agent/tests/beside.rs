@@ -33,7 +33,7 @@ fn a_real_prometheus_makes_the_same_transitions() {
     let scrapes = scrapes.map_or(SCRAPES, |text| text.parse().unwrap());
     let exporter = course::serve();
     let prometheus = Prometheus::start(exporter.address, &course::rules());
-    prometheus.wait(&exporter, scrapes);
+    prometheus.wait(&exporter.scrapes, scrapes);
     let all = prometheus.everything();
     let mut judged = 0;
     for slot in course::SLOTS {

@@ -5,20 +5,18 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tempfile::TempDir;
-
-use crate::course::Exporter;
 
 pub(crate) const PROGRAM: &str = "/usr/bin/prometheus";
 
 /// Ends when dropped.
 pub(crate) struct Prometheus {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     dir: TempDir,
     pub(crate) rules: PathBuf,
 }
@@ -80,11 +78,11 @@ impl Prometheus {
         }
     }
 
-    /// Until it has scraped so often.
-    pub(crate) fn wait(&self, exporter: &Exporter, scrapes: u64) {
+    /// Until a target was scraped so often.
+    pub(crate) fn wait(&self, counted: &AtomicU64, scrapes: u64) {
         let began = Instant::now();
         let patience = Duration::from_secs(60 + 3 * scrapes);
-        while exporter.scrapes.load(Ordering::SeqCst) < scrapes {
+        while counted.load(Ordering::SeqCst) < scrapes {
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(began.elapsed() < patience, "it does not scrape: {}", log());
             std::thread::sleep(Duration::from_millis(100));
