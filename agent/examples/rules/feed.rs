@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use weir::alert::demand::Demand;
 use weir::alert::group::Settings;
 use weir::alert::page::Pairs;
-use weir::alert::set::{RuleSet, demand, load};
+use weir::alert::set::{RuleSet, load};
 use weir::alert::source::Series as Source;
 use weir_promql::eval::Options;
 use weir_promql::labels::Labels;
@@ -17,14 +18,13 @@ use weir_promql::value::Point;
 
 use crate::course::{self, Series};
 
-/// What the agent keeps at most, and how far back rules may look.
+/// What the store keeps at most.
 const LIMITS: StoreLimits = StoreLimits {
     series: 100_000,
     samples: 10_000_000,
     bytes: 256 << 20,
     idle_ms: 600_000,
 };
-const WINDOW_MS: i64 = 3_600_000;
 
 /// What came of the evaluations of one interval.
 #[derive(Default)]
@@ -67,9 +67,9 @@ impl Engine {
         let (settings, options) = (Settings::default(), Options::default());
         let paths: Vec<_> = rules.iter().map(|path| path.to_path_buf()).collect();
         let files = load(&paths).unwrap();
+        let set = RuleSet::new(files, &settings);
         let mut store = Store::new(LIMITS);
-        let needs = demand(&files, &settings, options.lookback_ms, WINDOW_MS);
-        store.set_needs(needs.unwrap());
+        store.set_needs(Demand::of(&set.groups, &[], options.lookback_ms).needs());
         let series = course::series().into_iter().map(|one| {
             let name = ("__name__", one.metric.clone());
             let labels = Labels::new(std::iter::once(name).chain(one.labels.iter().cloned()));
@@ -77,7 +77,7 @@ impl Engine {
         });
         Self {
             store,
-            set: RuleSet::new(files, &settings),
+            set,
             settings,
             options,
             series: series.collect(),
