@@ -1,5 +1,8 @@
 //! The commands.
 
+mod answer;
+mod eval;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,7 +41,7 @@ enum Command {
     /// Print or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check or test alerting and recording rules.
+    /// Check or test alerting and recording rules, or ask a running agent for an expression.
     #[command(subcommand)]
     Rules(RulesCommand),
     /// Print a reference in Markdown.
@@ -68,6 +71,15 @@ enum RulesCommand {
     Check(check::Check),
     /// Run unit tests of rules. Files, exit codes and output are those of `promtool test rules`.
     Test(unit::Test),
+    /// Ask a running agent for the value of an expression. Output is that of `promtool query
+    /// instant`. Exit codes: 1 if the expression has no value, 69 if no agent answers, 76 if what
+    /// answers has no query API, 77 if it wants other credentials, 78 for a bad configuration.
+    Eval {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        eval: eval::Eval,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -108,6 +120,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(print_both(check::run(&options)));
         }
         Command::Rules(RulesCommand::Test(options)) => return Ok(print_both(unit::run(&options)?)),
+        Command::Rules(RulesCommand::Eval { config, eval }) => {
+            return Ok(eval::run(&eval, &config));
+        }
         Command::Docs(Docs::Metrics) => print(&document::metrics()),
         Command::Docs(Docs::Config) => print(&Config::reference()),
     }

@@ -17,6 +17,8 @@ mod client;
 mod exit;
 #[path = "agent/fault.rs"]
 mod fault;
+#[path = "agent/grafana.rs"]
+mod grafana;
 #[path = "agent/histogram.rs"]
 mod histogram;
 #[path = "agent/hostile.rs"]
@@ -40,5 +42,8 @@ mod running;
 mod scraper;
 #[path = "agent/series.rs"]
 mod series;
+#[path = "beside/server.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod server;
 #[path = "agent/traffic.rs"]
 mod traffic;

@@ -11,6 +11,7 @@ mod machine;
 mod observer;
 mod overhead;
 mod report;
+mod rules;
 mod sample;
 mod scale;
 mod spread;
@@ -55,6 +56,8 @@ enum Bench {
     Export,
     /// What the services and tools of weir-stack bear, beside their baselines
     Stack(stack::Args),
+    /// What evaluating 1,000 rules over 50,000 series costs, beside Prometheus and vmalert
+    Rules(rules::Args),
     /// A worker of `scale`
     #[command(hide = true)]
     Crowd(crowd::Worker),
@@ -77,6 +80,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let report = stack::run(of, &binary)?;
             print("the stack", &report, report.misses(), args.json)
         }
+        Bench::Rules(rules) => {
+            setup::ensure(&[Part::Build, Part::Bench])?;
+            print_report(&rules::run(rules)?, args.json)
+        }
         Bench::Crowd(worker) => crowd::run(worker),
         bench => print_report(&with_agent(bench, args)?, args.json),
     }
@@ -98,7 +105,9 @@ fn with_agent(bench: &Bench, args: &Args) -> Result<Report> {
         Bench::Overhead(args) => overhead::run(args, &agent),
         Bench::Scale(args) => scale::run(args, &agent),
         Bench::Start(args) => start::run(args, &agent),
-        Bench::Export | Bench::Stack(_) | Bench::Crowd(_) => bail!("needs no agent"),
+        Bench::Export | Bench::Stack(_) | Bench::Rules(_) | Bench::Crowd(_) => {
+            bail!("needs no agent")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Posts JSON over one HTTP/1.1 connection that is kept between requests.
+//! Posts over one HTTP/1.1 connection that is kept between requests; JSON unless told otherwise.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::address::Address;
 use super::stream;
 use super::text::chain;
 
-/// Most bytes of an answer that are read: it is only for the log.
+/// Most bytes of an answer that are read where nothing else is said: it is only for the log.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// Posts to one address.
@@ -27,6 +27,8 @@ pub(crate) struct Poster {
     tls: Option<Arc<ClientConfig>>,
     connect_timeout: Duration,
     timeout: Duration,
+    content: &'static str,
+    max_answer: usize,
     connection: Option<Connection>,
 }
 
@@ -57,7 +59,18 @@ impl Poster {
             tls,
             connect_timeout,
             timeout,
+            content: "application/json",
+            max_answer: MAX_ANSWER,
             connection: None,
+        }
+    }
+
+    /// Posts an HTML form instead, and reads answers of up to so many bytes.
+    pub(crate) fn asking(self, max_answer: usize) -> Self {
+        Self {
+            content: "application/x-www-form-urlencoded",
+            max_answer,
+            ..self
         }
     }
 
@@ -71,7 +84,7 @@ impl Poster {
             .request(headers, body)
             .map_err(|error| format!("cannot make a request: {error}"))?;
         let mut connection = self.connect().await?;
-        match timeout(self.timeout, connection.exchange(request)).await {
+        match timeout(self.timeout, connection.exchange(request, self.max_answer)).await {
             Ok(Ok(answer)) => {
                 self.connection = Some(connection);
                 Ok(answer)
@@ -111,7 +124,7 @@ impl Poster {
             HOST,
             HeaderValue::from_str(self.address.authority.as_str())?,
         );
-        own.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        own.insert(CONTENT_TYPE, HeaderValue::from_static(self.content));
         let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
         own.insert(USER_AGENT, HeaderValue::from_static(agent));
         Ok(request)
@@ -130,10 +143,14 @@ impl Connection {
         })
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        max_answer: usize,
+    ) -> Result<Answer, String> {
         let response = self.sender.send_request(request).await;
         let (head, body) = response.map_err(|error| chain(&error))?.into_parts();
-        let body = match Limited::new(body, MAX_ANSWER).collect().await {
+        let body = match Limited::new(body, max_answer).collect().await {
             Ok(body) => body.to_bytes(),
             // A refusal's status says all that matters; a success must be whole, since a receiver
             // or proxy that died in the middle may not have kept anything.

@@ -10,7 +10,11 @@ use crate::command::{find, note, output, run, step, succeeds};
 
 /// Services that Debian enables when their package is installed. The demo and
 /// the tests start their own instances, so nothing may listen by itself.
-const SERVICES: [(&str, &str); 2] = [("nginx-light", "nginx"), ("prometheus", "prometheus")];
+const SERVICES: [(&str, &str); 3] = [
+    ("nginx-light", "nginx"),
+    ("prometheus", "prometheus"),
+    ("victoria-metrics", "victoria-metrics"),
+];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

@@ -56,8 +56,9 @@ static PACKAGES: &[Package] = packages! {
     Test: "tcpdump" Program "tcpdump" "what was on the wire";
     Test: "bpftrace" Program "bpftrace" "measures sends independently";
     Test: "procps" Program "ps" "looks for what was left behind";
-    Test: "prometheus" Program "promtool" "a real scraper, and the checker of expositions";
+    Test Bench: "prometheus" Program "promtool" "a real scraper, and the checker of expositions";
     Test: "prometheus-alertmanager" Program "prometheus-alertmanager" "receives real pages";
+    Test Bench: "victoria-metrics" Program "vmalert" "rules beside Weir's";
     Test: "redis-server" Program "redis-server" "the chat's real backend";
     Test: "python3-venv" Python "ensurepip" "an OTLP receiver that is not ours";
     Test Bench: "iputils-ping" Program "ping" "round-trip times over the stack's links";
