@@ -5,6 +5,7 @@
 
 // The rules.
 pub mod check;
+pub mod demand;
 pub mod duration;
 pub mod expression;
 pub mod file;
@@ -17,6 +18,12 @@ pub mod state;
 pub mod template;
 pub mod unit;
 pub mod view;
+
+// The rules at work.
+pub mod clock;
+pub mod engine;
+pub mod excerpt;
+pub mod feed;
 
 // What becomes of a page.
 pub mod api;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::alert::api;
+use crate::alert::engine::{self, Rules};
 use crate::alert::paging::Paging;
 use crate::collect::Collector;
 use crate::config::{Alert, Config, changes_needing_restart};
@@ -50,12 +52,7 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     let address = server
         .address()
         .context("cannot tell the listening address")?;
-    if config.alert.is_enabled() {
-        // Better no start than an operator who believes that somebody will be paged.
-        bail!(
-            "alert.rule_files is set, but this version does not evaluate rules yet: leave it empty; `weir rules check` and `weir rules test` do work"
-        );
-    }
+    let rule_files = engine::load(&config.alert)?;
     let paging = match config.alert.is_enabled() {
         true => Some(Paging::start(&config.alert)?),
         false => None,
@@ -65,10 +62,15 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     report(&kernel);
     forward_probe_log(&mut kernel, &config);
     let collector = Arc::new(start::collector(&config, kernel));
-    if let Some(paging) = &paging {
+    let rules = paging.as_ref().map(|paging| {
         // It is empty before.
         let _ = collector.alerts.set(Arc::clone(paging.alerts()));
-    }
+        paging.rules(&config.alert, rule_files, collector.clone())
+    });
+    let server = match &rules {
+        Some(rules) => server.mount(api::router(rules.clone(), config.alert.api_limits())),
+        None => server,
+    };
     let stop = CancellationToken::new();
     let (ready, is_ready) = watch::channel(Ready::No("taking over open sockets".into()));
     let exporter = if config.otlp.endpoint.is_empty() {
@@ -93,11 +95,14 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     if let Some(exporter) = exporter {
         tasks.spawn(exporter);
     }
+    if let Some(rules) = &rules {
+        tasks.spawn(rules.clone().run(stop.clone()));
+    }
     let (current, changed) = watch::channel(config);
     tasks.spawn(housekeep(collector.clone(), changed, stop.clone()));
 
     signals
-        .obey(path, &current, &collector, paging.as_ref())
+        .obey(path, &current, &collector, paging.as_ref().zip(rules))
         .await;
     info!("stopping");
     stop.cancel();
@@ -169,7 +174,7 @@ impl Signals {
         path: Option<PathBuf>,
         current: &watch::Sender<Config>,
         collector: &Collector,
-        paging: Option<&Paging>,
+        alerting: Option<(&Paging, Arc<Rules>)>,
     ) {
         loop {
             tokio::select! {
@@ -177,7 +182,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {
                     if let Some(alert) = reload(path.as_deref(), current, collector) {
-                        reload_receivers(&alert, paging).await;
+                        reload_alerting(alert, alerting.as_ref()).await;
                     }
                 }
             }
@@ -185,12 +190,13 @@ impl Signals {
     }
 }
 
-/// Reads the configuration again; a bad one changes nothing. Returns what changed in alerting.
+/// Reads the configuration again; a bad one changes nothing. Returns what it says of
+/// alerting, and whether that is new.
 fn reload(
     path: Option<&std::path::Path>,
     current: &watch::Sender<Config>,
     collector: &Collector,
-) -> Option<Alert> {
+) -> Option<(Alert, bool)> {
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(why) => {
@@ -211,16 +217,20 @@ fn reload(
     let alert = config.alert.clone();
     let old = current.send_replace(config);
     info!("configuration reloaded");
-    (alert != old.alert).then_some(alert)
+    let is_new = alert != old.alert;
+    Some((alert, is_new))
 }
 
-/// Changes who is paged; if that cannot be, the old receivers stay.
-async fn reload_receivers(alert: &Alert, paging: Option<&Paging>) {
-    match paging {
-        Some(paging) => {
-            if let Err(why) = paging.reload(alert).await {
+/// Reads the rules again and changes who is paged; what cannot be used leaves things as they were.
+async fn reload_alerting((alert, is_new): (Alert, bool), alerting: Option<&(&Paging, Arc<Rules>)>) {
+    match alerting {
+        Some((paging, rules)) => {
+            if is_new && let Err(why) = paging.reload(&alert).await {
                 error!("the receivers of alerts stay as they were: {why:#}");
             }
+            let rules = Arc::clone(rules);
+            // It fails only if it panicked, which the hook has told.
+            drop(tokio::task::spawn_blocking(move || rules.reload(&alert)).await);
         }
         None if alert.is_enabled() => warn!("alert.rule_files takes effect at the next start"),
         None => {}

@@ -46,8 +46,8 @@ pub struct Config {
     /// Where metrics are sent by OTLP. Off without an endpoint.
     #[schemars(extend("x-restart" = true))]
     pub otlp: Otlp,
-    /// Prometheus's rules on the node, and who is paged. Not in force yet: this version does not
-    /// evaluate rules and refuses to start with `rule_files`.
+    /// Prometheus's rules on the node, and who is paged. Off without `rule_files`, and so is the
+    /// query API at `/api/v1` of the Prometheus endpoint.
     pub alert: Alert,
     /// What is attached to the kernel, and how much memory that may take.
     #[schemars(extend("x-restart" = true))]

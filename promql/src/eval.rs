@@ -27,6 +27,7 @@ mod subquery;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 pub use limit::{EvalError, Limits, Options};
 
@@ -305,9 +306,11 @@ impl<'a> Eval<'a> {
         self.samples = self.samples.saturating_add(samples);
         let limit = self.options.limits.samples;
         if self.samples > limit {
-            Err(EvalError::Samples(limit))
-        } else {
-            Ok(())
+            return Err(EvalError::Samples(limit));
+        }
+        match self.options.limits.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(EvalError::Time),
+            _ => Ok(()),
         }
     }
 

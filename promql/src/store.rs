@@ -22,6 +22,7 @@ pub use limit::{Refused, StoreLimits, StoreStats};
 use history::History;
 use index::Index;
 
+#[derive(Clone)]
 struct Entry {
     labels: Labels,
     last: Point,
@@ -68,6 +69,34 @@ impl Store {
             needs: std::mem::take(&mut self.needs),
             ..Self::new(self.limits)
         };
+    }
+
+    /// Changes the bounds for what comes; what is held and over them stays.
+    pub fn set_limits(&mut self, limits: StoreLimits) {
+        self.limits = limits;
+    }
+
+    /// Copies the series that satisfy all matchers into another store, with their past, unless it
+    /// has them. One that keeps no past and whose last value is after `until_ms` has nothing to
+    /// tell of that time and is left out.
+    pub fn copy_to(
+        &self,
+        other: &mut Self,
+        matchers: &[Matcher],
+        until_ms: i64,
+    ) -> Result<(), Refused> {
+        let mut found = Vec::new();
+        let full = |_| Refused::Series(other.limits.series);
+        self.select(matchers, other.limits.series, &mut found)
+            .map_err(full)?;
+        for entry in found.into_iter().filter_map(|id| self.entry(id)) {
+            let is_told = entry.history.is_some() || entry.last.at_ms <= until_ms;
+            if is_told && !other.by_labels.contains_key(&entry.labels) {
+                other.check_series()?;
+                other.place(entry.clone());
+            }
+        }
+        Ok(())
     }
 
     /// Decides which series keep a past and how long. Windows grow from now
@@ -148,10 +177,7 @@ impl Store {
 
     fn insert(&mut self, labels: &Labels, mut point: Point) -> Result<SeriesId, Refused> {
         prepare(&mut point.value, None)?;
-        if self.by_labels.len() >= self.limits.series {
-            return Err(Refused::Series(self.limits.series));
-        }
-        self.check_room()?;
+        self.check_series()?;
         let keep_ms = window_of(&self.needs, labels);
         let history = (keep_ms > 0).then(|| {
             let mut history = Box::<History>::default();
@@ -164,16 +190,21 @@ impl Store {
             keep_ms,
             history,
         };
+        Ok(self.place(entry))
+    }
+
+    fn place(&mut self, entry: Entry) -> SeriesId {
         self.stats.apply((0, 0), entry.size());
+        let labels = entry.labels.clone();
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
         match self.entries.get_mut(id as usize) {
             Some(slot) => *slot = Some(entry),
             None => self.entries.push(Some(entry)),
         }
-        self.index.insert(id, labels);
-        self.by_labels.insert(labels.clone(), id);
+        self.index.insert(id, &labels);
+        self.by_labels.insert(labels, id);
         self.stats.series = self.by_labels.len();
-        Ok(SeriesId(id))
+        SeriesId(id)
     }
 
     fn append_to(&mut self, series: SeriesId, mut point: Point) -> Result<SeriesId, Refused> {
@@ -195,6 +226,14 @@ impl Store {
         entry.last = point;
         self.stats.apply(before, entry.size());
         Ok(series)
+    }
+
+    /// Whether one more series has room.
+    fn check_series(&self) -> Result<(), Refused> {
+        if self.by_labels.len() >= self.limits.series {
+            return Err(Refused::Series(self.limits.series));
+        }
+        self.check_room()
     }
 
     fn check_room(&self) -> Result<(), Refused> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::log::Limits;
 pub use super::notify::config::{Alertmanager, Command, Http, Webhook};
 
-/// Prometheus's rules on the node, and who is paged. Off unless `rule_files` is set. Not in force
-/// yet: this version does not evaluate rules and refuses to start with them.
+/// Prometheus's rules on the node, and who is paged. Off unless `rule_files` is set.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alert {
@@ -21,13 +21,18 @@ pub struct Alert {
     #[schemars(range(min = 0.1, max = 86_400.0))]
     pub evaluation_seconds: f64,
     /// Names of rule groups that are evaluated at once when a kernel event changes what they
-    /// select, at most every 50 ms.
+    /// select, at most every 50 ms, besides their interval.
     pub immediate: Vec<String>,
     /// Longest look into the past that a rule may need, in seconds; one that needs more is refused.
     #[schemars(range(min = 60.0, max = 604_800.0))]
     pub window_seconds: f64,
+    /// Bytes of the series that rules look at, windows included. What finds no room is refused and
+    /// counted.
+    #[schemars(range(min = 1_048_576, max = 17_179_869_184_u64))]
+    pub store_bytes: u64,
     /// Labels that every page carries unless it has one of that name: they tell this node's pages
-    /// from others'.
+    /// from others'. `job` and `instance`, if they are here, are also labels of every series that
+    /// rules and queries see, as if a Prometheus had scraped it; without them series have neither.
     pub external_labels: BTreeMap<String, String>,
     /// Where people reach this agent's HTTP endpoint; links in pages begin with it.
     pub external_url: String,
@@ -73,6 +78,7 @@ impl Default for Alert {
             evaluation_seconds: 15.0,
             immediate: Vec::new(),
             window_seconds: 3_600.0,
+            store_bytes: 32 << 20,
             external_labels: BTreeMap::new(),
             external_url: String::new(),
             state_dir: PathBuf::from("/var/lib/weir"),
@@ -92,6 +98,14 @@ impl Alert {
     /// Whether there are rules.
     pub fn is_enabled(&self) -> bool {
         !self.rule_files.is_empty()
+    }
+
+    /// The bounds of the query API.
+    pub fn api_limits(&self) -> super::api::Limits {
+        super::api::Limits {
+            queries: self.max_queries as usize,
+            timeout: Duration::from_secs_f64(self.query_seconds),
+        }
     }
 
     /// The bounds of the log.

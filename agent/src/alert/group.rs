@@ -11,8 +11,8 @@ use weir_promql::labels::Labels;
 use weir_promql::value::{STALE_NAN, SampleValue};
 
 use super::file;
-use super::page::{Page, Pairs};
-use super::rule::{Context, Health, Rule};
+use super::page::Page;
+use super::rule::{Context, Health, Remarks, Rule};
 use super::source::{Append, Query};
 use super::state::Sending;
 use super::template::External;
@@ -84,6 +84,8 @@ pub struct Group {
     pub took_ns: u64,
     /// Evaluations that were left out because one took too long.
     pub missed: u64,
+    /// Where slots begin, if not at the group's own place.
+    pub phase_ms: Option<i64>,
     /// The slot of the last periodic evaluation.
     slot_ms: Option<i64>,
     /// Series of rules that are gone, to be marked as ended.
@@ -106,23 +108,28 @@ impl Group {
             evaluated_at_ms: None,
             took_ns: 0,
             missed: 0,
+            phase_ms: None,
             slot_ms: None,
             ended: HashSet::new(),
         }
     }
 
     /// The last slot that is not after `now_ms`. Slots of groups are spread over the interval by the
-    /// hash of file and name, as Prometheus spreads them.
+    /// hash of file and name, as Prometheus spreads them, unless `phase_ms` is set.
     pub fn slot(&self, now_ms: i64) -> i64 {
-        let labels = Labels::new([("file", &*self.file), ("name", &*self.name)]);
-        let interval_ns = u64::try_from(self.interval_ms)
-            .unwrap_or(1)
-            .saturating_mul(1_000_000);
-        let offset_ms = (labels.hash64() % interval_ns / 1_000_000) as i64;
+        let offset_ms = self.phase_ms.unwrap_or_else(|| self.own_phase());
         now_ms
             - now_ms
                 .saturating_sub(offset_ms)
                 .rem_euclid(self.interval_ms)
+    }
+
+    fn own_phase(&self) -> i64 {
+        let labels = Labels::new([("file", &*self.file), ("name", &*self.name)]);
+        let interval_ns = u64::try_from(self.interval_ms)
+            .unwrap_or(1)
+            .saturating_mul(1_000_000);
+        (labels.hash64() % interval_ns / 1_000_000) as i64
     }
 
     /// The time for which the group is to be evaluated now, if it is; slots that passed meanwhile
@@ -147,6 +154,13 @@ impl Group {
         Some(slot)
     }
 
+    /// From the slot before `now_ms` on, unless there was one.
+    pub fn wait_for_slot(&mut self, now_ms: i64) {
+        if self.slot_ms.is_none() {
+            self.slot_ms = Some(self.slot(now_ms));
+        }
+    }
+
     /// When `take_due` will next have something.
     pub fn next_due(&self, now_ms: i64) -> i64 {
         self.slot_ms.unwrap_or_else(|| self.slot(now_ms)) + self.interval_ms
@@ -155,13 +169,13 @@ impl Group {
     /// Evaluates all rules at one time, in order: later ones see what earlier ones wrote. A rule that
     /// fails leaves its state as it is and does not keep others from being evaluated.
     ///
-    /// `annotations` are given to every alert; `clock_ns` measures how long it takes.
+    /// `remarks` are made on every alert; `clock_ns` measures how long it takes.
     pub fn evaluate<S: Query + Append>(
         &mut self,
         source: &mut S,
         at_ms: i64,
         settings: &Settings,
-        annotations: &Pairs,
+        remarks: &dyn Remarks,
         clock_ns: &dyn Fn() -> u64,
     ) -> Evaluation {
         let start = clock_ns();
@@ -171,7 +185,7 @@ impl Group {
             query_offset_ms: self.query_offset_ms,
             limit: self.limit,
             external: &settings.external,
-            annotations,
+            remarks,
             sending: Sending {
                 interval_ms: self.interval_ms,
                 resend_ms: settings.resend_ms,

@@ -146,6 +146,17 @@ impl Log {
         self.0.write();
     }
 
+    /// Takes a change in; [`flush_blocking`](Self::flush_blocking) makes it durable and wakes receivers. For callers
+    /// whose changes must keep their order but who cannot wait.
+    pub fn take(&self, change: Change) {
+        self.0.take_in(change);
+    }
+
+    /// Writes what was taken in and is not written yet; blocks.
+    pub fn flush_blocking(&self) {
+        self.0.write();
+    }
+
     /// Replaces what is said about a firing alert, and until when it stands, in memory only: for
     /// the evaluations between transitions.
     pub fn refresh(&self, pages: impl IntoIterator<Item = Page>) {

@@ -7,6 +7,10 @@ use super::log::Counts as LogCounts;
 use super::notify::Counts;
 use crate::metrics::{self, Family, Metric, Point, Subject, Value};
 
+mod rule;
+
+pub use rule::Rules;
+
 const NS_PER_S: f64 = 1e9;
 
 /// The counts of alerting; shared by those who raise them.
@@ -16,6 +20,8 @@ pub struct Alerts {
     pub log: Arc<LogCounts>,
     /// Raised by the notifier.
     pub receivers: Counts,
+    /// Raised by the evaluation.
+    pub rules: Arc<Rules>,
 }
 
 impl Alerts {
@@ -27,6 +33,7 @@ impl Alerts {
             one(&metrics::ALERT_TRANSITIONS, int(&self.log.transitions)),
         );
         families.extend(self.of_log());
+        families.extend(self.rules.families());
         families
     }
 
@@ -121,9 +128,10 @@ mod tests {
             .receivers
             .watch(std::iter::once(Arc::new(Receiver::new("webhook/ops"))));
         let families = alerts.families();
-        let named = metrics::ALL
-            .iter()
-            .filter(|metric| metric.name.starts_with("weir.alert."));
+        let named = metrics::ALL.iter().filter(|metric| {
+            let starts = |with: &&str| metric.name.starts_with(*with);
+            ["weir.alert.", "weir.rule"].iter().any(starts)
+        });
         let expected: Vec<_> = named.map(|metric| metric.name).collect();
         let found: Vec<_> = families.iter().map(|family| family.metric.name).collect();
         assert_eq!(found, expected);

@@ -7,9 +7,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Alert;
+use super::engine::Rules;
+use super::file::RuleFile;
 use super::log::Log;
 use super::measure::Alerts;
 use super::notify;
+use crate::metrics::Source;
 
 /// What brings pages out of the node.
 pub struct Paging {
@@ -45,6 +48,17 @@ impl Paging {
     /// Where transitions go.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Puts rules to work whose pages go out here.
+    pub fn rules(
+        &self,
+        config: &Alert,
+        files: Vec<RuleFile>,
+        source: Arc<dyn Source>,
+    ) -> Arc<Rules> {
+        let (log, counts) = (self.log.clone(), Arc::clone(&self.alerts.rules));
+        Arc::new(Rules::new(config, files, source, log, counts))
     }
 
     /// What is counted.

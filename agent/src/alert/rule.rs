@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_promql::labels::{Labels, LabelsBuilder, NAME};
+use weir_promql::store::needs;
 use weir_promql::value::{Sample, SampleValue};
 
+use super::demand;
 use super::expression::Expression;
 use super::file::{self, Action, Text};
 use super::name;
@@ -15,6 +17,9 @@ use super::source::{Query, vector};
 use super::state::{Alerts, Candidate, Sending, Terms};
 use super::template::value::{Histogram, Sample as TemplateSample, Value as TemplateValue};
 use super::template::{self, External, Scope};
+
+/// How long a value counts (Prometheus's default).
+pub const LOOKBACK_MS: i64 = 300_000;
 
 /// Most samples that a query in a template gives.
 const MAX_TEMPLATE_SAMPLES: usize = 1_000;
@@ -32,6 +37,26 @@ pub enum Health {
     Err,
 }
 
+/// What is known about a rule's alerts beside its own result.
+pub trait Remarks {
+    /// Annotations that an alert with these labels gets unless it has one of that name.
+    fn annotations(&self, rule: &Rule, alert: &Labels) -> Pairs;
+
+    /// Whether no alert of the rule may begin to fire now.
+    fn holds(&self, rule: &Rule) -> bool;
+}
+
+/// The same for all.
+impl Remarks for Pairs {
+    fn annotations(&self, _: &Rule, _: &Labels) -> Pairs {
+        self.clone()
+    }
+
+    fn holds(&self, _: &Rule) -> bool {
+        false
+    }
+}
+
 /// What an evaluation is told beside the rule.
 pub struct Context<'a> {
     /// Time of the evaluation in milliseconds since 1970.
@@ -42,8 +67,8 @@ pub struct Context<'a> {
     pub limit: usize,
     /// What templates and pages are told of the agent.
     pub external: &'a External,
-    /// Annotations that every alert gets that has none of that name: causes, completeness.
-    pub annotations: &'a Pairs,
+    /// What is known beside the rule's own result: causes, completeness.
+    pub remarks: &'a dyn Remarks,
     /// When pages are sent.
     pub sending: Sending,
 }
@@ -82,6 +107,10 @@ pub struct Rule {
     pub evaluated_at_ms: Option<i64>,
     /// How long that took.
     pub took_ns: u64,
+    /// How far back it looks, in milliseconds.
+    pub window_ms: i64,
+    /// Metrics that it selects; none if it does not name them.
+    pub inputs: Option<Vec<String>>,
     /// Series that the last evaluation wrote.
     pub(super) wrote: HashSet<Labels>,
     generator_url: String,
@@ -91,7 +120,10 @@ impl Rule {
     /// A rule that was not evaluated yet.
     pub fn new(written: file::Rule, external_url: &str) -> Self {
         let link = template::table_link(written.expr.text());
+        let needs = needs(written.expr.tree(), LOOKBACK_MS, 0).unwrap_or_default();
         Self {
+            window_ms: needs.iter().map(|need| need.window_ms).max().unwrap_or(0),
+            inputs: demand::metrics(written.expr.tree()),
             generator_url: format!("{}{link}", external_url.trim_end_matches('/')),
             written: Arc::new(written),
             alerts: Alerts::default(),
@@ -152,18 +184,18 @@ impl Rule {
         };
         let candidates = result.iter().map(|sample| {
             let mut candidate = expander.candidate(&written.name, alert, sample);
-            for (name, text) in context.annotations {
-                let own = candidate.annotations.entry(name.clone());
-                own.or_insert_with(|| text.clone());
+            for (name, text) in context.remarks.annotations(self, &candidate.labels) {
+                candidate.annotations.entry(name).or_insert(text);
             }
             candidate
         });
-        let candidates = candidates.collect();
+        let candidates: Vec<_> = candidates.collect();
         let (failures, error) = (expander.failures, expander.error);
         let terms = Terms {
             for_ms: alert.for_ms,
             keep_firing_for_ms: alert.keep_firing_for_ms,
             limit: context.limit,
+            holds: !candidates.is_empty() && context.remarks.holds(self),
         };
         let update = self.alerts.update(candidates, &terms, context.at_ms)?;
         let url = &self.generator_url;
@@ -281,7 +313,7 @@ fn needs_data(text: &Text) -> bool {
 
 fn query(source: &dyn Query, text: &str, at_ms: i64) -> Result<Vec<TemplateSample>, String> {
     let expr = Expression::parse(text)?;
-    let samples = vector(source.instant(&expr, at_ms)?)?;
+    let samples = vector(source.other(&expr, at_ms)?)?;
     if samples.len() > MAX_TEMPLATE_SAMPLES {
         return Err(format!(
             "query gives more than {MAX_TEMPLATE_SAMPLES} samples"

@@ -204,6 +204,11 @@ impl RuleSet {
         gone
     }
 
+    /// Whether the rule of a saved state is there and has none yet.
+    pub fn has(&self, saved: &SavedRule) -> bool {
+        self.find(saved).is_some()
+    }
+
     fn find(&self, saved: &SavedRule) -> Option<(usize, usize)> {
         let same = |group: &Group| *group.file == *saved.file && group.name == saved.group;
         let group = self.groups.iter().position(same)?;

@@ -14,6 +14,14 @@ pub trait Query {
     /// # Errors
     /// With what keeps it from having one.
     fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String>;
+
+    /// The same for an expression that is no rule's: what it selects may have to be read first.
+    ///
+    /// # Errors
+    /// As [`instant`](Self::instant).
+    fn other(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
+        self.instant(expr, at_ms)
+    }
 }
 
 /// Takes samples.

@@ -99,6 +99,8 @@ pub struct Terms {
     pub keep_firing_for_ms: i64,
     /// Most alerts; 0 for no limit.
     pub limit: usize,
+    /// Whether nothing may begin to fire now.
+    pub holds: bool,
 }
 
 /// When and how pages are sent.

@@ -28,6 +28,7 @@ mod text;
 pub use config::Prometheus;
 pub use encoder::Encoder;
 pub use negotiation::Format;
+pub(crate) use text::bound;
 
 use super::http::auth::Auth;
 use super::http::{self, tls};

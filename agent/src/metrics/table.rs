@@ -532,6 +532,136 @@ pub static ALERT_LOG_FAILURES: Metric = Metric {
     per_service: false,
 };
 
+/// `weir.rules`
+pub static RULES: Metric = Metric {
+    name: "weir.rules",
+    unit: Unit::Count("rule"),
+    kind: Kind::Gauge,
+    help: "Rules at work by kind: alerting or recording.",
+    labels: &["kind"],
+    per_service: false,
+};
+
+/// `weir.rule.failing`
+pub static RULE_FAILING: Metric = Metric {
+    name: "weir.rule.failing",
+    unit: Unit::Count("rule"),
+    kind: Kind::Gauge,
+    help: "Rules whose last evaluation failed or left something out; /api/v1/rules says why.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.evaluations`
+pub static RULE_EVALUATIONS: Metric = Metric {
+    name: "weir.rule.evaluations",
+    unit: Unit::Count("evaluation"),
+    kind: Kind::Counter,
+    help: "Evaluations of rules: done (all), failed (of these), and template: labels or annotations that could not be expanded.",
+    labels: &["outcome"],
+    per_service: false,
+};
+
+/// `weir.rule.evaluation.time`
+pub static RULE_EVALUATION_TIME: Metric = Metric {
+    name: "weir.rule.evaluation.time",
+    unit: Unit::Seconds,
+    kind: Kind::Counter,
+    help: "Time spent on evaluating rule groups.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.missed`
+pub static RULE_MISSED: Metric = Metric {
+    name: "weir.rule.missed",
+    unit: Unit::Count("evaluation"),
+    kind: Kind::Counter,
+    help: "Evaluations of groups that were left out because an earlier one took too long or the machine stood still.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.alerts`
+pub static RULE_ALERTS: Metric = Metric {
+    name: "weir.rule.alerts",
+    unit: Unit::Count("alert"),
+    kind: Kind::Gauge,
+    help: "Alerts by state: pending or firing.",
+    labels: &["state"],
+    per_service: false,
+};
+
+/// `weir.rule.series`
+pub static RULE_SERIES: Metric = Metric {
+    name: "weir.rule.series",
+    unit: Unit::Count("series"),
+    kind: Kind::Gauge,
+    help: "Series that are kept because rules select them.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.samples`
+pub static RULE_SAMPLES: Metric = Metric {
+    name: "weir.rule.samples",
+    unit: Unit::Count("sample"),
+    kind: Kind::Gauge,
+    help: "Samples kept in the windows that rules look at.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.store.size`
+pub static RULE_STORE_SIZE: Metric = Metric {
+    name: "weir.rule.store.size",
+    unit: Unit::Bytes,
+    kind: Kind::Gauge,
+    help: "Memory of the series that rules select, as the store counts it.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.refused`
+pub static RULE_REFUSED: Metric = Metric {
+    name: "weir.rule.refused",
+    unit: Unit::Count("sample"),
+    kind: Kind::Counter,
+    help: "Samples that rules did not get, by reason: full (a limit), bad (not newer than the last one), event (a change that waits for the next snapshot because too many came at once).",
+    labels: &["reason"],
+    per_service: false,
+};
+
+/// `weir.rule.reloads`
+pub static RULE_RELOADS: Metric = Metric {
+    name: "weir.rule.reloads",
+    unit: Unit::Count("reload"),
+    kind: Kind::Counter,
+    help: "Reads of the rule files by outcome: applied, or refused as a whole.",
+    labels: &["outcome"],
+    per_service: false,
+};
+
+/// `weir.rule.current`
+pub static RULE_CURRENT: Metric = Metric {
+    name: "weir.rule.current",
+    unit: Unit::Count("set"),
+    kind: Kind::Gauge,
+    help: "1 if the rules at work are those of the files as last read; 0 if that reading was refused.",
+    labels: &[],
+    per_service: false,
+};
+
+/// `weir.rule.loaded.time`
+pub static RULE_LOADED: Metric = Metric {
+    name: "weir.rule.loaded.time",
+    unit: Unit::Seconds,
+    kind: Kind::Gauge,
+    help: "When the rules at work were read, seconds since the Unix epoch.",
+    labels: &[],
+    per_service: false,
+};
+
 /// Every metric, in the order of export.
 pub static ALL: &[&Metric] = &[
     &TCP_SEND_DURATION,
@@ -587,4 +717,17 @@ pub static ALL: &[&Metric] = &[
     &ALERT_LOG_SIZE,
     &ALERT_LOG_DURABLE,
     &ALERT_LOG_FAILURES,
+    &RULES,
+    &RULE_FAILING,
+    &RULE_EVALUATIONS,
+    &RULE_EVALUATION_TIME,
+    &RULE_MISSED,
+    &RULE_ALERTS,
+    &RULE_SERIES,
+    &RULE_SAMPLES,
+    &RULE_STORE_SIZE,
+    &RULE_REFUSED,
+    &RULE_RELOADS,
+    &RULE_CURRENT,
+    &RULE_LOADED,
 ];

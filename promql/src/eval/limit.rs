@@ -1,5 +1,7 @@
 //! How queries are evaluated and bounded, and why they fail.
 
+use std::time::Instant;
+
 use thiserror::Error;
 
 use crate::ast::Span;
@@ -46,6 +48,8 @@ pub struct Limits {
     pub series: usize,
     /// Steps of a range query or of one subquery.
     pub steps: u64,
+    /// When a query gives up; looked at whenever it has touched samples.
+    pub deadline: Option<Instant>,
 }
 
 impl Default for Limits {
@@ -54,6 +58,7 @@ impl Default for Limits {
             samples: 50_000_000,
             series: 100_000,
             steps: 11_000,
+            deadline: None,
         }
     }
 }
@@ -64,6 +69,9 @@ pub enum EvalError {
     /// The bound on samples.
     #[error("query touches more than {0} samples")]
     Samples(u64),
+    /// The bound on time.
+    #[error("query takes too long")]
+    Time,
     /// The bound on series.
     #[error("{span}: selector matches more than {limit} series")]
     Series {

@@ -353,6 +353,7 @@ fn options(delayed: bool) -> Options {
         samples: 20_000,
         series: 100,
         steps: 50,
+        deadline: None,
     };
     Options {
         delayed_name_removal: delayed,

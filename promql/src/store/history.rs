@@ -8,7 +8,7 @@ use crate::storage::{FloatPoint, HistogramPoint, Window};
 use crate::value::{Point, SampleValue};
 
 /// Points of one series, oldest first.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct History {
     closed: VecDeque<Chunk>,
     open: Chunk,

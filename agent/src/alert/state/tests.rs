@@ -19,6 +19,7 @@ fn terms(for_minutes: i64, keep_minutes: i64) -> Terms {
         for_ms: for_minutes * MINUTE,
         keep_firing_for_ms: keep_minutes * MINUTE,
         limit: 0,
+        holds: false,
     }
 }
 
@@ -318,7 +319,7 @@ fn steps() -> impl Strategy<Value = Vec<(i64, Vec<u8>)>> {
 proptest! {
     #[test]
     fn invariants_hold(steps in steps(), for_ms in 0..5 * MINUTE, keep_ms in 0..3 * MINUTE, limit in 0usize..4) {
-        let terms = Terms { for_ms, keep_firing_for_ms: keep_ms, limit };
+        let terms = Terms { for_ms, keep_firing_for_ms: keep_ms, limit, holds: false };
         let mut alerts = Alerts::default();
         let mut now = 0;
         for (passed, present) in steps {

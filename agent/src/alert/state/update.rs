@@ -162,6 +162,9 @@ impl Alert {
     /// what was sent is then to be taken back.
     fn advance(&mut self, terms: &Terms, at_ms: i64) -> Option<Self> {
         let held_long_enough = at_ms.saturating_sub(self.active_at_ms) >= terms.for_ms;
+        if self.state == State::Pending && held_long_enough && terms.holds {
+            return None;
+        }
         if self.state == State::Pending && held_long_enough {
             self.state = State::Firing;
             self.fired_at_ms = Some(at_ms);

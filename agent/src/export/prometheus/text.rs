@@ -148,7 +148,7 @@ impl Number {
 
 /// A bucket's bound as Prometheus itself names it when it reads protobuf, so that a series keeps
 /// its `le` whichever format it was scraped in: by Go's `%g`, with a decimal point at least.
-fn bound(value: f64) -> String {
+pub(crate) fn bound(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
