@@ -21,6 +21,8 @@ mod fault;
 mod histogram;
 #[path = "agent/hostile.rs"]
 mod hostile;
+#[path = "agent/immediate.rs"]
+mod immediate;
 #[path = "agent/object.rs"]
 mod object;
 #[path = "agent/probe.rs"]
@@ -42,3 +44,6 @@ mod scraper;
 mod series;
 #[path = "agent/traffic.rs"]
 mod traffic;
+#[path = "alert/receiver.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod webhook;

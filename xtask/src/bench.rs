@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod observer;
 mod overhead;
+mod page;
 mod report;
 mod sample;
 mod scale;
@@ -51,9 +52,14 @@ enum Bench {
     Start(start::Args),
     /// Time to answer a scrape and to make an OTLP export of 50,000 series
     Export,
+    /// From a kernel event to the decision of a rule, and to the page
+    Page(page::Args),
     /// A worker of `scale`
     #[command(hide = true)]
     Crowd(crowd::Worker),
+    /// A worker of `page`
+    #[command(hide = true)]
+    PageWorker(page::Worker),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -63,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             print(&export::run()?, args.json)
         }
         Bench::Crowd(worker) => crowd::run(worker),
+        Bench::PageWorker(worker) => page::work(worker),
         bench => print(&with_agent(bench, args)?, args.json),
     }
 }
@@ -83,7 +90,8 @@ fn with_agent(bench: &Bench, args: &Args) -> Result<Report> {
         Bench::Overhead(args) => overhead::run(args, &agent),
         Bench::Scale(args) => scale::run(args, &agent),
         Bench::Start(args) => start::run(args, &agent),
-        Bench::Export | Bench::Crowd(_) => bail!("needs no agent"),
+        Bench::Page(args) => page::run(args, &agent),
+        Bench::Export | Bench::Crowd(_) | Bench::PageWorker(_) => bail!("needs no agent"),
     }
 }
 
