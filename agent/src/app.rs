@@ -1,6 +1,6 @@
 //! Wires the parts together, owns the tasks and the way down.
 //!
-//! One thread. Tasks: `records` (ring → names), `serve` (Prometheus), OTLP, pages to receivers,
+//! One thread. Tasks: `Reader` (ring → names, immediate rules), `serve` (Prometheus), OTLP, pages to receivers,
 //! `housekeep` (places, overhead budget). The kernel counts on its own; nothing here runs per event of a connection.
 
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ use crate::config::{Alert, Config, changes_needing_restart};
 use crate::export::otlp;
 use crate::export::prometheus::{Ready, Server};
 use crate::kernel::Kernel;
-use crate::kernel::ring::Records;
-use crate::{event, govern, log, start};
+use crate::reader::Reader;
+use crate::{govern, log, start};
 
 /// How long the tasks may take to finish.
 const GRACE: Duration = Duration::from_secs(5);
@@ -84,7 +84,8 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     info!(metrics = %format!("http://{address}/metrics"), sockets, "watching");
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(read_records(records, collector.clone(), stop.clone()));
+    let reader = Reader::new(records, collector.clone(), rules.clone());
+    tasks.spawn(reader.run(stop.clone()));
     let (source, counts) = (collector.clone(), collector.exports.clone());
     let serving = server.serve(source, counts, is_ready, stop.clone());
     tasks.spawn(async move {
@@ -235,48 +236,6 @@ async fn reload_alerting((alert, is_new): (Alert, bool), alerting: Option<&(&Pag
         None if alert.is_enabled() => warn!("alert.rule_files takes effect at the next start"),
         None => {}
     }
-}
-
-/// Reads records until the end, and what is left then.
-async fn read_records(mut records: Records, collector: Arc<Collector>, stop: CancellationToken) {
-    let wakeups = match records.wakeups() {
-        Ok(wakeups) => wakeups,
-        Err(why) => return error!("cannot wait for records: {why}; services may go unnamed"),
-    };
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            waited = wakeups.wait() => if let Err(why) = waited {
-                error!("cannot wait for records: {why}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            },
-        }
-        while drain(&mut records, &collector) > 0 && !stop.is_cancelled() {
-            wakeups.pause().await;
-        }
-    }
-    drain(&mut records, &collector);
-}
-
-/// Applies what waits; returns how many records that were.
-fn drain(records: &mut Records, collector: &Collector) -> usize {
-    let now = crate::kernel::monotonic_ns();
-    let mut lag = 0;
-    let drained = records.drain(|bytes| match event::decode(bytes) {
-        Ok(event) => {
-            lag = lag.max(now.saturating_sub(event.at_ns()));
-            collector.apply(&event);
-        }
-        Err(why) => {
-            if collector.counts.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
-                warn!("a kernel record cannot be read: {why}; further ones are only counted");
-            }
-        }
-    });
-    if drained > 0 {
-        collector.counts.lag_ns.store(lag, Ordering::Relaxed);
-    }
-    drained
 }
 
 /// Takes unused places back and keeps the overhead within its budget.

@@ -119,6 +119,11 @@ impl Collector {
         (run_ns, resolver.own_usage().rss_bytes)
     }
 
+    /// When counting began, in milliseconds since 1970.
+    pub fn start_ms(&self) -> i64 {
+        i64::try_from(self.start_unix_ns / 1_000_000).unwrap_or(i64::MAX)
+    }
+
     /// Applies an event.
     pub fn apply(&self, event: &Event) {
         match event {

@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod document;
 pub mod govern;
 pub mod log;
+pub mod reader;
 mod secret;
 mod seldom;
 pub mod start;

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod observer;
 mod overhead;
+mod page;
 mod report;
 mod rules;
 mod sample;
@@ -58,9 +59,14 @@ enum Bench {
     Stack(stack::Args),
     /// What evaluating 1,000 rules over 50,000 series costs, beside Prometheus and vmalert
     Rules(rules::Args),
+    /// From a kernel event to the decision of a rule, and to the page
+    Page(page::Args),
     /// A worker of `scale`
     #[command(hide = true)]
     Crowd(crowd::Worker),
+    /// A worker of `page`
+    #[command(hide = true)]
+    PageWorker(page::Worker),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -85,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             print_report(&rules::run(rules)?, args.json)
         }
         Bench::Crowd(worker) => crowd::run(worker),
+        Bench::PageWorker(worker) => page::work(worker),
         bench => print_report(&with_agent(bench, args)?, args.json),
     }
 }
@@ -105,9 +112,12 @@ fn with_agent(bench: &Bench, args: &Args) -> Result<Report> {
         Bench::Overhead(args) => overhead::run(args, &agent),
         Bench::Scale(args) => scale::run(args, &agent),
         Bench::Start(args) => start::run(args, &agent),
-        Bench::Export | Bench::Stack(_) | Bench::Rules(_) | Bench::Crowd(_) => {
-            bail!("needs no agent")
-        }
+        Bench::Page(args) => page::run(args, &agent),
+        Bench::Export
+        | Bench::Stack(_)
+        | Bench::Rules(_)
+        | Bench::Crowd(_)
+        | Bench::PageWorker(_) => bail!("needs no agent"),
     }
 }
 

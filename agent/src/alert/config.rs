@@ -21,7 +21,9 @@ pub struct Alert {
     #[schemars(range(min = 0.1, max = 86_400.0))]
     pub evaluation_seconds: f64,
     /// Names of rule groups that are evaluated at once when a kernel event changes what they
-    /// select, at most every 50 ms, besides their interval.
+    /// select, at most every 50 ms, besides their interval. Kernel events tell of retransmits,
+    /// needless ones, failed connections and peers' windows that begin to shut; a group that
+    /// selects none of these is evaluated on its interval only.
     pub immediate: Vec<String>,
     /// Longest look into the past that a rule may need, in seconds; one that needs more is refused.
     #[schemars(range(min = 60.0, max = 604_800.0))]

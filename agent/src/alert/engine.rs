@@ -5,6 +5,7 @@
 //! Evaluation may take long, so it has a thread of its own for that time; nothing that waits holds
 //! the lock.
 
+mod asked;
 mod immediate;
 mod live;
 mod load;
@@ -17,7 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use weir_ebpf::change::Facts;
 use weir_promql::eval::Options;
 use weir_promql::store::{Store, StoreLimits};
 
@@ -58,6 +60,7 @@ pub struct Rules {
     counts: Arc<Counts>,
     config: Mutex<Alert>,
     began: Instant,
+    asked: watch::Sender<Facts>,
 }
 
 struct Inner {
@@ -101,6 +104,7 @@ impl Rules {
         let change = inner.restore(&log, wall_ms);
         inner.measure(&counts);
         counts.loaded(wall_ms);
+        let asked = watch::Sender::new(inner.asked());
         let rules = Self {
             work: Mutex::default(),
             inner: Mutex::new(inner),
@@ -111,6 +115,7 @@ impl Rules {
             counts,
             config: Mutex::new(config.clone()),
             began,
+            asked,
         };
         rules.log.commit_blocking(change);
         rules

@@ -38,8 +38,8 @@ impl Spread {
     }
 }
 
-/// Interpolated between neighbours.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+/// Of sorted values, interpolated between neighbours.
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (low, high) = (place.floor() as usize, place.ceil() as usize);
     sorted[low] + (sorted[high] - sorted[low]) * (place - place.floor())

@@ -175,6 +175,7 @@ impl Rules {
         inner.immediate.clear();
         inner.arrange(config);
         inner.measure(&self.counts);
+        self.asked.send_replace(inner.asked());
         let after = keys(&inner);
         let gone = before.into_iter().filter(|key| !after.contains(key));
         Change {
