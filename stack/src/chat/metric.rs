@@ -148,7 +148,7 @@ impl Metrics {
         );
         registry.register(
             "frames_out",
-            "Frames handed to the kernel whole at once",
+            "Frames, or several small ones joined, handed to the kernel whole at once",
             new.frames.clone(),
         );
         registry.register_with_unit(
@@ -164,7 +164,7 @@ impl Metrics {
         );
         registry.register(
             "dropped_frames",
-            "Frames dropped from full queues",
+            "Frames, or several small ones joined, dropped from full queues",
             new.dropped_frames.clone(),
         );
         registry.register_with_unit(
