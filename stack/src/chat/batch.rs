@@ -52,6 +52,41 @@ pub(crate) fn runs(items: &[(u64, Bytes)], bound: FrameBound) -> Vec<(u64, Frame
         .collect()
 }
 
+/// Puts frames that go out together behind each other in buffers of up to `bytes`, each with its
+/// last revision: small frames cost a system call for each consumer otherwise.
+pub(crate) fn join(frames: Vec<(u64, Frame)>, bytes: usize) -> Vec<(u64, Frame)> {
+    let mut joined: Vec<(u64, Frame)> = Vec::with_capacity(frames.len());
+    let mut rest = frames.into_iter().peekable();
+    while let Some((mut last, first)) = rest.next() {
+        let mut length = first.bytes.len();
+        let mut group = vec![first];
+        while let Some((next, frame)) =
+            rest.next_if(|(_, frame)| length + frame.bytes.len() <= bytes)
+        {
+            last = next;
+            length += frame.bytes.len();
+            group.push(frame);
+        }
+        let frame = match <[Frame; 1]>::try_from(group) {
+            Ok([one]) => one,
+            Err(group) => Frame {
+                bytes: concat(&group, length),
+                items: group.iter().map(|frame| frame.items).sum(),
+            },
+        };
+        joined.push((last, frame));
+    }
+    joined
+}
+
+fn concat(frames: &[Frame], length: usize) -> Bytes {
+    let mut bytes = Vec::with_capacity(length);
+    for frame in frames {
+        bytes.extend_from_slice(&frame.bytes);
+    }
+    bytes.into()
+}
+
 /// `{"rev":..,"items":[..]}` as bytes.
 pub(crate) fn page(rev: u64, items: &[&Bytes]) -> Vec<u8> {
     let length: usize = items.iter().map(|item| item.len() + 1).sum();
@@ -164,5 +199,33 @@ mod tests {
                 (3, r#"{"rev":3,"items":[3]}"#),
             ],
         );
+    }
+    #[test]
+    fn frames_join_up_to_the_bound_and_stay_as_they_were() {
+        let items: Vec<_> = (1..=5).map(|n: u8| Bytes::from(vec![b'0' + n])).collect();
+        let frames = batches(1, &items, FrameBound { items: 1, bytes: 8 });
+        let whole: Vec<u8> = frames
+            .iter()
+            .flat_map(|(_, frame)| frame.bytes.to_vec())
+            .collect();
+        let length = frames[0].1.bytes.len();
+        for (bound, lasts) in [
+            (0, vec![1, 2, 3, 4, 5]),
+            (2 * length, vec![2, 4, 5]),
+            (100 * length, vec![5]),
+        ] {
+            let joined = join(frames.clone(), bound);
+            let bytes: Vec<u8> = joined
+                .iter()
+                .flat_map(|(_, frame)| frame.bytes.to_vec())
+                .collect();
+            assert_eq!(bytes, whole);
+            assert_eq!(
+                joined.iter().map(|(last, _)| *last).collect::<Vec<_>>(),
+                lasts
+            );
+            let items: u32 = joined.iter().map(|(_, frame)| frame.items).sum();
+            assert_eq!(items, 5);
+        }
     }
 }

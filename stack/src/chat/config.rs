@@ -23,7 +23,7 @@ pub(crate) struct Config {
     pub(crate) batch_bytes: usize,
     /// Most items of a room that wait for its next batch; more are refused as `overloaded`.
     pub(crate) pending_items: usize,
-    /// Most frames that wait for one consumer.
+    /// Most frames that wait for one consumer; several small ones that go out together are one.
     pub(crate) queue_frames: usize,
     /// Most bytes that wait for one consumer, besides the kernel's `send_buffer_bytes`.
     pub(crate) queue_bytes: usize,

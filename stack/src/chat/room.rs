@@ -226,7 +226,8 @@ impl Room {
             );
             first
         };
-        for (last, frame) in batch::batches(first, &items, self.frame_bound()) {
+        let frames = batch::batches(first, &items, self.frame_bound());
+        for (last, frame) in batch::join(frames, config.batch_bytes) {
             self.shared
                 .lanes
                 .send(self.number, last, frame, since)
@@ -253,6 +254,7 @@ impl Room {
         let rev = state.rev;
         drop(state);
         let frames = batch::batches(rev + 1 - wanted, &items, self.frame_bound());
+        let frames = batch::join(frames, self.shared.config.batch_bytes);
         (frames.into_iter().map(|(_, frame)| frame).collect(), rev)
     }
 

@@ -9,20 +9,38 @@ mod range;
 
 use range::Ranges;
 
-/// Thresholds of the player. The defaults are those of Chromium with hls.js.
+/// Longest that decoded sound has to be before playback goes on (Chromium's `kMaxCapacity`), seconds.
+const QUEUE_MOST_S: f64 = 3.0;
+
+/// Thresholds and times of the player. The defaults are those of Chromium with hls.js; the times,
+/// which depend on the machine, were read off one start of Chromium 156 on two cores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Media that must lie ahead before the first frame shows, and after a seek.
-    pub(crate) start_s: f64,
-    /// Media that must lie ahead before a stall ends.
-    pub(crate) resume_s: f64,
+    /// Sound that must lie ahead before playback starts, seconds: Chromium's queue of decoded sound
+    /// (`audio_renderer_algorithm.cc`, `kStartingCapacity`). Each stall doubles it, a seek sets it
+    /// back.
+    pub(crate) queue_s: f64,
+    /// Picture that must lie ahead, seconds: four frames (`limits::kMaxVideoFrames`) at 30 Hz.
+    pub(crate) frames_s: f64,
+    /// From asking for the multivariant playlist until media may be asked for, seconds: the
+    /// MediaSource opens in a task of its own, and loading begins at the next turn of a timer of
+    /// 100 ms.
+    pub(crate) attach_s: f64,
+    /// From the first picture that came to knowing its time, seconds: hls.js starts a worker and
+    /// parses there, and asks for sound only then (`INIT_PTS_FOUND`).
+    pub(crate) parse_s: f64,
+    /// From the seek to the start position to the first frame, seconds: decoders start.
+    pub(crate) decode_s: f64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            start_s: 0.3,
-            resume_s: 0.3,
+            queue_s: 0.2,
+            frames_s: 4.0 / 30.0,
+            attach_s: 0.13,
+            parse_s: 0.06,
+            decode_s: 0.035,
         }
     }
 }
@@ -85,6 +103,10 @@ pub(crate) struct Playback {
     tracks: Vec<Ranges>,
     /// Where the stream ends, once known.
     end: Option<f64>,
+    /// Sound that has to lie ahead at present.
+    queue_s: f64,
+    /// The first frame does not show before.
+    ready_at: f64,
     spent: Spent,
     stalls: u32,
     changes: VecDeque<Change>,
@@ -100,6 +122,8 @@ impl Playback {
             playhead: 0.0,
             tracks: vec![Ranges::default(); tracks.max(1)],
             end: None,
+            queue_s: settings.queue_s,
+            ready_at: 0.0,
             spent: Spent::default(),
             stalls: 0,
             changes: VecDeque::new(),
@@ -155,7 +179,21 @@ impl Playback {
 
     /// When the next change comes if no media does.
     pub(crate) fn next_change_at(&self) -> Option<f64> {
-        (self.state == State::Playing).then(|| self.now + (self.limit() - self.playhead).max(0.0))
+        match self.state {
+            State::Playing => Some(self.now + (self.limit() - self.playhead).max(0.0)),
+            State::Starting if self.is_filled() => Some(self.ready_at).filter(|at| at.is_finite()),
+            _ => None,
+        }
+    }
+
+    /// No frame shows before that moment; infinity if it is not known yet.
+    pub(crate) fn hold_until(&mut self, at: f64) {
+        self.ready_at = at;
+    }
+
+    /// Whether the first frame waits for a moment that is not known yet.
+    pub(crate) fn is_held(&self) -> bool {
+        self.ready_at.is_infinite()
     }
 
     /// Lets time pass.
@@ -170,6 +208,9 @@ impl Playback {
             State::Finished => self.spent.finished_s += step,
         }
         self.now = self.now.max(now);
+        if self.state == State::Starting {
+            self.go_on();
+        }
     }
 
     /// Media of a track arrived, ready to be shown.
@@ -193,7 +234,7 @@ impl Playback {
     /// or back to the live edge when the playlist has left the playhead behind. A stall goes on.
     pub(crate) fn jump(&mut self, now: f64, to: f64) {
         self.advance(now);
-        self.playhead = to;
+        self.move_to(to);
         self.go_on();
     }
 
@@ -210,7 +251,7 @@ impl Playback {
         self.advance(now);
         if self.state == State::Paused {
             self.state = State::Refilling { since: self.now };
-            if self.is_filled(self.settings.resume_s) {
+            if self.is_filled() {
                 self.state = State::Playing;
             }
         }
@@ -219,7 +260,7 @@ impl Playback {
     /// The user jumps. Before the first frame it only moves the start.
     pub(crate) fn seek(&mut self, now: f64, to: f64) {
         self.leave_stall(now);
-        self.playhead = to;
+        self.move_to(to);
         if self.state != State::Starting && self.state != State::Paused {
             self.state = State::Refilling { since: self.now };
         }
@@ -235,7 +276,14 @@ impl Playback {
         }
     }
 
-    /// How far frames can be shown: Chromium stalls when either picture or sound is missing.
+    /// A seek: the pipeline is flushed, and with it what stalls taught it.
+    fn move_to(&mut self, to: f64) {
+        self.playhead = to;
+        self.queue_s = self.settings.queue_s;
+    }
+
+    /// How far frames can be shown: either picture or sound missing is a stall. Chromium alone would
+    /// let sound play on, but hls.js appends no sound beyond the picture (`blockAudio`).
     fn limit(&self) -> f64 {
         let media = self.playhead + self.ahead_s();
         self.end.map_or(media, |end| media.min(end))
@@ -258,6 +306,7 @@ impl Playback {
         } else {
             self.state = State::Stalled { since: at };
             self.stalls += 1;
+            self.queue_s = (2.0 * self.queue_s).min(QUEUE_MOST_S);
             self.spent.stalled_s += rest;
             self.changes.push_back(Change::StallBegan {
                 at,
@@ -270,13 +319,11 @@ impl Playback {
     fn go_on(&mut self) {
         let at = self.now;
         match self.state {
-            State::Starting if self.is_filled(self.settings.start_s) => {
+            State::Starting if at >= self.ready_at && self.is_filled() => {
                 self.changes.push_back(Change::Started { at });
             }
-            State::Stalled { since } if self.is_filled(self.settings.resume_s) => {
-                self.end_stall(since, true)
-            }
-            State::Refilling { since } if self.is_filled(self.settings.start_s) => {
+            State::Stalled { since } if self.is_filled() => self.end_stall(since, true),
+            State::Refilling { since } if self.is_filled() => {
                 self.changes.push_back(Change::Sought { at, since });
             }
             State::Starting | State::Stalled { .. } | State::Refilling { .. } => return,
@@ -295,11 +342,19 @@ impl Playback {
         });
     }
 
-    fn is_filled(&self, needed_s: f64) -> bool {
-        let wanted = self.playhead + needed_s;
-        let wanted = self.end.map_or(wanted, |end| wanted.min(end));
-        // Durations in playlists are rounded: a part of 200 ms may show as 199.999.
-        self.playhead + self.ahead_s() >= wanted - 1e-3
+    fn is_filled(&self) -> bool {
+        let last = self.tracks.len() - 1;
+        (0..=last).all(|track| {
+            let needed_s = if track == last {
+                self.queue_s
+            } else {
+                self.settings.frames_s
+            };
+            let wanted = self.playhead + needed_s;
+            let wanted = self.end.map_or(wanted, |end| wanted.min(end));
+            // Durations in playlists are rounded: a part of 200 ms may show as 199.999.
+            self.end_of(track) >= wanted - 1e-3
+        })
     }
 }
 

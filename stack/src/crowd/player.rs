@@ -54,6 +54,8 @@ pub(crate) struct Player {
     timeline: Timeline,
     playback: Playback,
     settings: Settings,
+    /// When the time of the first picture is known, from which on sound is asked for.
+    parsed_at: Option<f64>,
     estimator: Estimator,
     playlist_took_s: f64,
     last_object_s: f64,
@@ -141,6 +143,7 @@ impl Player {
             timeline: Timeline::default(),
             playback: Playback::new(settings, 1),
             settings,
+            parsed_at: None,
             estimator: Estimator::new(DEFAULT_BPS),
             playlist_took_s: 0.0,
             last_object_s: 0.0,

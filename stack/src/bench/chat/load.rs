@@ -47,11 +47,21 @@ pub(crate) struct Counts {
     pub(super) counted_from: AtomicU64,
     published: AtomicU64,
     pub(super) failed: AtomicBool,
+    /// From publishing to each delivery to one of the consumers that look, in nanoseconds.
+    delays: std::sync::Mutex<Histogram<u64>>,
 }
 
 impl Counts {
+    /// The delays so far.
+    pub(super) fn delays(&self) -> std::sync::MutexGuard<'_, Histogram<u64>> {
+        self.delays
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Begins the measurement.
     pub(super) fn reset(&self) {
+        self.delays().reset();
         self.delivered.store(0, Ordering::Relaxed);
         self.published.store(0, Ordering::Relaxed);
         self.counted_from
@@ -62,11 +72,11 @@ impl Counts {
 /// The clients.
 pub(super) struct Load {
     pub(super) shared: Arc<Counts>,
-    consumers: JoinSet<Option<Histogram<u64>>>,
+    consumers: JoinSet<()>,
     count: u64,
     publishers: Vec<Arc<Mutex<OwnedWriteHalf>>>,
     /// Connections that nobody reads.
-    _stuck: Vec<TcpStream>,
+    stuck: Vec<TcpStream>,
     kind: Kind,
     text: String,
     stop: CancellationToken,
@@ -77,7 +87,6 @@ impl Load {
     pub(super) async fn connect(
         target: &Target,
         consumers: usize,
-        stuck: usize,
         text_bytes: usize,
     ) -> Result<Self> {
         let shared = Arc::new(Counts {
@@ -86,13 +95,14 @@ impl Load {
             counted_from: AtomicU64::new(0),
             published: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            delays: std::sync::Mutex::new(Histogram::new_with_bounds(1, 60_000_000_000, 3)?),
         });
         let mut load = Self {
             shared,
             consumers: JoinSet::new(),
             count: consumers as u64,
             publishers: Vec::new(),
-            _stuck: Vec::new(),
+            stuck: Vec::new(),
             kind: target.kind,
             text: "x".repeat(text_bytes),
             stop: CancellationToken::new(),
@@ -114,9 +124,6 @@ impl Load {
                 ));
             }
         }
-        for _ in 0..stuck {
-            load._stuck.push(subscriber::connect(target, path).await?.0);
-        }
         for _ in 0..PUBLISHERS {
             let (stream, _) = subscriber::connect(target, target.publish_path()).await?;
             let (mut read, write) = stream.into_split();
@@ -125,6 +132,16 @@ impl Load {
             load.publishers.push(Arc::new(Mutex::new(write)));
         }
         Ok(load)
+    }
+
+    /// Has so many connections that nobody reads.
+    pub(super) async fn set_stuck(&mut self, target: &Target, count: usize) -> Result<()> {
+        self.stuck.truncate(count);
+        while self.stuck.len() < count {
+            let (stream, _) = subscriber::connect(target, target.subscribe_path()).await?;
+            self.stuck.push(stream);
+        }
+        Ok(())
     }
 
     /// Items that consumers got since the last reset.
@@ -173,15 +190,9 @@ impl Load {
     /// Ends all clients; returns the delays that were seen.
     pub(super) async fn finish(mut self) -> Option<Histogram<u64>> {
         self.stop.cancel();
-        let mut all: Option<Histogram<u64>> = None;
-        while let Some(done) = self.consumers.join_next().await {
-            match (done.ok().flatten(), &mut all) {
-                (Some(delays), Some(all)) => _ = all.add(delays),
-                (Some(delays), None) => all = Some(delays),
-                (None, _) => {}
-            }
-        }
-        all.filter(|delays| !delays.is_empty())
+        while self.consumers.join_next().await.is_some() {}
+        let delays = self.shared.delays().clone();
+        Some(delays).filter(|delays| !delays.is_empty())
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
@@ -52,7 +51,7 @@ pub(super) async fn connect(target: &Target, path: &str) -> Result<(TcpStream, V
     }
 }
 
-/// Reads until told to stop. Returns the delays if it is one that looks.
+/// Reads until told to stop; records delays if it is one that looks.
 pub(super) async fn run(
     stream: TcpStream,
     early: Vec<u8>,
@@ -60,16 +59,13 @@ pub(super) async fn run(
     shared: Shared,
     looks: bool,
     stop: CancellationToken,
-) -> Option<Histogram<u64>> {
-    let delays = looks
-        .then(|| Histogram::new_with_bounds(1, 60_000_000_000, 3).ok())
-        .flatten();
+) {
     let mut reader = Reader {
         kind,
         shared,
         rest: early,
         rev: None,
-        delays,
+        looks,
     };
     reader.take(&[]);
     loop {
@@ -90,7 +86,6 @@ pub(super) async fn run(
             break;
         }
     }
-    reader.delays
 }
 
 struct Reader {
@@ -99,7 +94,7 @@ struct Reader {
     /// Start of a frame whose end has not come.
     rest: Vec<u8>,
     rev: Option<u64>,
-    delays: Option<Histogram<u64>>,
+    looks: bool,
 }
 
 impl Reader {
@@ -157,7 +152,7 @@ impl Reader {
                 items
             }
         };
-        if self.delays.is_some() {
+        if self.looks {
             self.look(payload);
         }
         items
@@ -168,9 +163,7 @@ impl Reader {
         let now = Instant::now()
             .saturating_duration_since(self.shared.started)
             .as_nanos() as u64;
-        let Some(delays) = &mut self.delays else {
-            return;
-        };
+        let mut delays = self.shared.delays();
         while let Some(at) = find(payload, b"\"id\":\"") {
             payload = payload.get(at..).unwrap_or_default();
             if let Some(sent) = leading_number(payload)

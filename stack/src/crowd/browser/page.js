@@ -2,7 +2,7 @@
 // `tell` is a binding of the DevTools protocol. Options come in as `window.options`.
 (() => {
   const options = window.options;
-  const opened = performance.now();
+  let opened = performance.now();
   const say = (kind, more) =>
     tell(JSON.stringify({ kind, wall_ms: performance.timeOrigin + performance.now(), ...more }));
   const video = document.createElement("video");
@@ -51,6 +51,8 @@
     }
   };
   video.addEventListener("playing", play);
+  // The zero of startup: asking for the multivariant playlist, as with the models.
+  hls.once(Hls.Events.MANIFEST_LOADING, () => (opened = performance.now()));
   hls.on(Hls.Events.FRAG_LOADED, (_, { frag, part }) => (bytes += (part ?? frag).stats.loaded));
   hls.on(Hls.Events.LEVEL_SWITCHING, (_, { level }) => {
     if (window.level !== undefined) say("switch", { from_bps: bps(window.level), to_bps: bps(level) });

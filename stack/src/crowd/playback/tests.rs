@@ -15,9 +15,9 @@ fn changes(playback: &mut Playback) -> Vec<Change> {
 #[test]
 fn the_first_frame_waits_for_the_threshold() {
     let mut playback = player(1);
-    playback.append(0.5, 0, 0.0, 0.2);
+    playback.append(0.5, 0, 0.0, 0.1);
     assert_eq!(changes(&mut playback), []);
-    playback.append(0.7, 0, 0.2, 0.4);
+    playback.append(0.7, 0, 0.1, 0.4);
     assert_eq!(changes(&mut playback), [Change::Started { at: 0.7 }]);
     assert_eq!(playback.spent().starting_s, 0.7);
 }
@@ -63,6 +63,42 @@ fn picture_and_sound_must_both_be_there() {
         playback.advance(5.0);
         assert_eq!((playback.playhead(), playback.stalls()), (2.0, 1));
     }
+}
+
+#[test]
+fn each_stall_asks_for_more_sound_and_a_seek_forgets_it() {
+    let mut playback = player(1);
+    playback.append(0.0, 0, 0.0, 1.0);
+    let mut end = 1.0;
+    for needed in [0.4, 0.8, 1.6, 3.0, 3.0] {
+        let now = playback.next_change_at().unwrap();
+        playback.append(now, 0, end, end + needed - 0.01);
+        assert!(playback.is_stalled(), "{needed}");
+        playback.append(now, 0, end + needed - 0.01, end + needed);
+        assert!(playback.is_playing(), "{needed}");
+        end += needed;
+    }
+    let now = playback.next_change_at().unwrap();
+    playback.advance(now);
+    playback.seek(now, 100.0);
+    playback.append(now, 0, 100.0, 100.2);
+    assert!(playback.is_playing());
+}
+
+#[test]
+fn the_first_frame_waits_for_the_moment_it_is_told() {
+    let mut playback = player(1);
+    playback.hold_until(f64::INFINITY);
+    playback.append(0.5, 0, 0.0, 5.0);
+    playback.advance(0.6);
+    assert_eq!(
+        (playback.is_held(), playback.next_change_at()),
+        (true, None)
+    );
+    playback.hold_until(0.7);
+    assert_eq!(playback.next_change_at(), Some(0.7));
+    playback.advance(0.7);
+    assert_eq!(changes(&mut playback), [Change::Started { at: 0.7 }]);
 }
 
 #[test]

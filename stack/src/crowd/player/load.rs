@@ -64,13 +64,24 @@ impl Player {
         let loader = &self.loaders[track];
         let now = self.playback_now();
         loader.layout.as_ref()?;
-        if loader.object_at > now {
-            return Some(loader.object_at);
+        let from = loader.object_at.max(self.media_from(track));
+        if from > now {
+            return Some(from).filter(|from| from.is_finite());
         }
         // A full buffer drains with playback; look again when it has room.
         let over =
             self.playback.end_of(track) - self.playback.playhead() - self.buffer_limit(track);
         (over >= 0.0 && self.playback.is_playing()).then_some(now + over + 0.05)
+    }
+
+    /// Media is asked for once the MediaSource is open; sound that comes apart, once the time of
+    /// the first picture is known, to which hls.js aligns it.
+    fn media_from(&self, track: usize) -> f64 {
+        match self.parsed_at {
+            _ if track == 0 => self.settings.attach_s,
+            Some(parsed_at) => parsed_at,
+            None => f64::INFINITY,
+        }
     }
 
     /// Picks the rung for the next object; a switch drops the playlist that is on its way.
@@ -219,6 +230,10 @@ impl Player {
     }
 
     fn ask_for_object(&mut self, track: usize, now: f64) {
+        if now < self.media_from(track) {
+            return;
+        }
+        self.find_start(track, now);
         let limit = self.buffer_limit(track);
         let playhead = self.playback.playhead();
         let target = self.playback.end_of(track);
@@ -259,6 +274,18 @@ impl Player {
                 self.loaders[track].object = Some(pending);
             }
             _ => self.ask_for_media(track, now, object, url, false),
+        }
+    }
+
+    /// Where a live player starts is decided when it asks for media for the first time.
+    fn find_start(&mut self, track: usize, now: f64) {
+        let first = track == 0 && self.last_rung.is_none() && self.loaders[0].object.is_none();
+        if !first || self.playback.has_started() {
+            return;
+        }
+        if let Some(layout) = self.live_layout() {
+            let position = layout.live_position(now, self.playback.stalls());
+            self.playback.jump(now, position);
         }
     }
 

@@ -111,6 +111,7 @@ impl Player {
                 };
                 self.playback = Playback::new(self.settings, if audio.is_some() { 2 } else { 1 });
                 self.playback.advance(now);
+                self.playback.hold_until(f64::INFINITY);
                 self.loaders = std::iter::once(url).chain(audio).map(Loader::new).collect();
                 for track in 0..self.loaders.len() {
                     self.ask_for_playlist(track, now);
@@ -222,7 +223,9 @@ impl Player {
         }
         let playhead = self.playback.playhead();
         if first && !self.playback.has_started() {
-            self.playback.jump(now, if live { position } else { start });
+            if !live {
+                self.playback.jump(now, start);
+            }
         } else if live && playhead < start - 0.25 && self.playback.ahead_s() <= 0.0 {
             // The window has left the playhead behind: back to the live edge.
             self.playback.jump(now, position);
@@ -258,10 +261,23 @@ impl Player {
             let wait = answer.first_byte_s.min(self.estimator.first_byte_s());
             self.estimator
                 .add((now - asked_at - wait).max(0.0), answer.bytes);
+            self.parsed_at.get_or_insert(now + self.settings.parse_s);
             self.note_lateness(now, &object);
         }
         self.playback.append(now, track, object.start, object.end);
         self.chain(track, now);
+        self.release(now, track);
+    }
+
+    /// hls.js seeks to the start position when a chain of parts, of picture or sound, has ended and
+    /// both are there (`FRAG_BUFFERED`); then decoders start.
+    fn release(&mut self, now: f64, track: usize) {
+        let ended = self.loaders[track].object.is_none();
+        if ended && self.playback.is_held() && self.playback.ahead_s() > 0.0 {
+            let parsed_at = self.parsed_at.unwrap_or(now);
+            self.playback
+                .hold_until(now.max(parsed_at) + self.settings.decode_s);
+        }
     }
 
     /// Lateness against the quickest part so far: whatever delays a part shows, be it the
