@@ -37,7 +37,7 @@ pub(crate) fn series() -> Vec<Series> {
     for metric in 0..METRICS {
         for service in 0..SERVICES {
             for rest in 0..GROUPS * 4 {
-                let direction = if rest / GROUPS % 2 == 0 {
+                let direction = if (rest / GROUPS).is_multiple_of(2) {
                     "receive"
                 } else {
                     "transmit"

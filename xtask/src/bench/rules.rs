@@ -72,16 +72,16 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     );
     let mut peers = Peers::start(&example, args.interval)?;
     pass(&mut peers, args.warm)?;
-    let before = peers.read(|pid| Cpu::of(pid))?;
+    let before = peers.read(Cpu::of)?;
     let began = Instant::now();
     // Memory of a process with a garbage collector depends on when one looks.
     let mut memory: Vec<Vec<(Role, Memory)>> = Vec::new();
     while began.elapsed() < Duration::from_secs(args.seconds) {
         pass(&mut peers, 5)?;
-        memory.push(peers.read(|pid| Memory::of(pid))?);
+        memory.push(peers.read(Memory::of)?);
     }
     let took = began.elapsed();
-    let after = peers.read(|pid| Cpu::of(pid))?;
+    let after = peers.read(Cpu::of)?;
     let cost = |role: Role| -> Cost {
         let cpu = |list: &[(Role, Cpu)]| {
             let found = list.iter().find(|(which, _)| *which == role);
