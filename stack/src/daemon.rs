@@ -10,12 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
+mod door;
+mod file;
 mod health;
 mod metric;
 mod process;
 mod server;
 mod trace;
 
+pub(crate) use door::{Door, Seat};
+pub(crate) use file::raise_limit;
 pub(crate) use health::{Health, router};
 pub(crate) use metric::{Row, Table};
 pub(crate) use process::Process;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-mod disk;
+pub(crate) mod disk;
 mod fault;
 mod file;
 mod merge;

@@ -44,7 +44,8 @@ pub(crate) struct Config {
     pub(crate) recent_bytes: usize,
     /// WebSocket connections; more are answered 503.
     pub(crate) max_connections: usize,
-    /// Connections not (yet) upgraded; more wait in the listen queue.
+    /// Connections not (yet) upgraded; more wait in the listen queue. Those that say nothing give
+    /// way to others after a second.
     pub(crate) max_http: usize,
     /// Rooms in memory.
     pub(crate) max_rooms: usize,

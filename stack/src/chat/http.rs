@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
@@ -117,10 +117,14 @@ async fn upgrade(
     };
     let Some(place) = Place::take(&hub) else {
         metrics.not_accept("full");
-        return text(
+        let mut refusal = text(
             StatusCode::SERVICE_UNAVAILABLE,
             "no more connections\n".into(),
         );
+        // Kept alive it would hold a place that the next one waits for.
+        let close = HeaderValue::from_static("close");
+        refusal.headers_mut().insert(CONNECTION, close);
+        return refusal;
     };
     let room = match hub.room(&name).await {
         Ok(room) => room,

@@ -112,7 +112,7 @@ impl Metrics {
             audit_suppressed: table.add("chat_audit_suppressed", "Audit lines above audit_rate"),
             stored: table.add("chat_stored", "Items written to the log"),
             storage_queue: table.add("chat_storage_queue", "Items that wait for the log"),
-            storage_lost: table.add("chat_storage_lost", "Items that the log did not get"),
+            storage_lost: table.add("chat_storage_lost", "Items that the log did not get, or may have lost with a failed write or sync"),
             dropped_frames: table.add("chat_dropped_frames", "Frames, or several small ones joined, dropped from full queues"),
             dropped_items: table.by(&["reason"], "chat_dropped_items", "Items that a consumer did not get, by reason"),
             refused: table.by(&["reason"], "chat_refused", "Messages refused, by reason"),
@@ -165,7 +165,8 @@ impl Metrics {
         }
     }
 
-    /// A connection not taken: `full`, `accept` (an error of the system call), `handshake`.
+    /// A connection not taken: `full`, `accept` (an error of the system call), `handshake`,
+    /// `crowded` (it said nothing while others waited for its place).
     pub(crate) fn not_accept(&self, reason: &'static str) {
         self.not_accepted.get_or_create(&[("reason", reason)]).inc();
     }

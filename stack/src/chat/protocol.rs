@@ -305,6 +305,24 @@ mod tests {
             let _ = parse(&text);
         }
 
+        /// Objects with the right keys and any values, in any order, some of them twice.
+        #[test]
+        fn any_object_is_parsed_or_refused_and_what_is_taken_is_bounded(fields in prop::collection::vec((
+            prop::sample::select(vec!["t", "text", "gift", "n", "poll", "option", "id", "more"]),
+            prop::sample::select(vec!["\"msg\"", "\"gift\"", "\"vote\"", "\"a\"", "\"\\u0000\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"", "1", "-1", "4294967296", "1e400", "null", "[[[[]]]]", "{}"]),
+        ), 0..9)) {
+            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            let text = format!("{{{}}}", fields.join(","));
+            if let Ok((said, id)) = parse(&text) {
+                let mut tally = Tally::default();
+                let item = serde_json::to_vec(&said.item(id, "ann", u64::MAX)).unwrap();
+                // Each byte of a field is at most six of JSON.
+                prop_assert!(item.len() <= 6 * (16 + 2 * NAME_BYTES + ID_BYTES) + 128);
+                tally.count(&item, 1);
+                prop_assert!(serde_json::from_slice::<Item<'_>>(&item).is_ok());
+            }
+        }
+
         #[test]
         fn what_is_taken_comes_back_the_same(text in "[^\\s]{1,4}", id in proptest::option::of(".{0,16}")) {
             let message = ClientMessage { t: "msg".into(), text: Some(text.clone().into()), id: id.clone().map(Into::into), ..ClientMessage::default() };

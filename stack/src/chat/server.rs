@@ -4,24 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::config::Config;
 use super::hub::Shared;
+use crate::daemon::{Door, Seat};
 
 /// Connections the kernel completes for us while we are busy (`net.core.somaxconn` may lower it).
 const BACKLOG: u32 = 16_384;
-/// Descriptors besides those of connections.
-const OTHER_FILES: u64 = 256;
 /// For the headers of a request, also on a connection that is kept alive.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// After an error of accept (no descriptors, no memory), for the cause to pass.
@@ -55,19 +52,12 @@ pub(crate) fn listen(config: &Config) -> Result<TcpListener> {
 
 /// Raises the limit of open files to what `max_connections` needs, or says that it cannot.
 pub(crate) fn raise_file_limit(max_connections: usize) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let need = max_connections as u64 + OTHER_FILES;
-    if limit.current.is_none_or(|current| current >= need) {
-        return Ok(());
-    }
-    let maximum = limit.maximum.map_or(need, |maximum| maximum.max(need));
-    let raised = Rlimit {
-        current: Some(need),
-        maximum: limit.maximum.map(|_| maximum),
-    };
-    setrlimit(Resource::Nofile, raised).with_context(|| {
-        format!("setrlimit: {need} open files are needed, {:?} allowed: lower [chat] max_connections or raise the limit (ulimit -n)", limit.maximum.unwrap_or(0))
-    })
+    let fit = crate::daemon::raise_limit(max_connections);
+    ensure!(
+        fit >= max_connections,
+        "setrlimit: {fit} connections fit into the limit of open files: lower [chat] max_connections from {max_connections} or raise the limit (ulimit -n)"
+    );
+    Ok(())
 }
 
 /// Accepts until told to stop.
@@ -77,19 +67,18 @@ pub(crate) async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(shared.config.max_http));
+    let door = Door::new(shared.config.max_http);
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(serve(Arc::clone(&shared), router.clone(), stream, place));
+                let Some(seat) = stop.run_until_cancelled(door.enter()).await else {
+                    return;
+                };
+                tokio::spawn(serve(Arc::clone(&shared), router.clone(), stream, seat));
             }
             Err(_) => {
                 shared.metrics.not_accept("accept");
@@ -100,13 +89,10 @@ pub(crate) async fn run(
 }
 
 /// Serves HTTP on a connection; its place is free again once it is a WebSocket.
-async fn serve(
-    shared: Arc<Shared>,
-    router: Router,
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-) {
+async fn serve(shared: Arc<Shared>, router: Router, stream: TcpStream, seat: Arc<Seat>) {
+    let speaker = Arc::clone(&seat);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        speaker.speak();
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
@@ -115,7 +101,12 @@ async fn serve(
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if connection.await.is_err() {
-        shared.metrics.not_accept("http");
+    tokio::select! {
+        end = connection => {
+            if end.is_err() {
+                shared.metrics.not_accept("http");
+            }
+        }
+        () = seat.shown_out() => shared.metrics.not_accept("crowded"),
     }
 }

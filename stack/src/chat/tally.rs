@@ -62,7 +62,25 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// A log that others share may hold what no service of ours wrote.
+        #[test]
+        fn any_items_of_a_log_are_counted_within_the_bound_or_passed_over(items in prop::collection::vec(
+            "(\\{\"t\":\"(msg|gift|vote)\")?[ -~]{0,20}(,\"gift\":\"[a-z]{0,2}\",\"n\":[0-9]{1,12})?(,\"poll\":\"[a-z]\",\"option\":\"[a-z]\")?,\"at_ms\":1,\"user\":\"a\"\\}",
+            0..40,
+        )) {
+            let mut tally = Tally::default();
+            for item in &items {
+                tally.count(item.as_bytes(), 3);
+            }
+            prop_assert!(tally.gifts.len() <= 3 && tally.votes.len() <= 3);
+            prop_assert!(tally.votes.values().all(|options| options.len() <= 3));
+        }
+    }
 
     #[test]
     fn gifts_and_votes_add_up_within_their_bound() {

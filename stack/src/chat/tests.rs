@@ -14,9 +14,11 @@ use super::config::{Audit, Personal, Rate, Storage};
 use super::{Config, Service};
 
 mod abuse;
+mod disk;
 mod history;
 mod redis;
 mod slow;
+mod storm;
 
 /// Far above what a loaded machine needs: a test that waits so long fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,13 +29,22 @@ struct Running {
     service: Option<Service>,
     stop: CancellationToken,
     address: SocketAddr,
+    /// Items that the log did not get, as it stands after the end.
+    lost: u64,
 }
 
 impl Running {
     fn start(config: Config) -> Self {
+        Self::start_large(Config {
+            max_connections: 100.min(config.max_connections),
+            ..config
+        })
+    }
+
+    /// The same with as many connections as the configuration says.
+    fn start_large(config: Config) -> Self {
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            max_connections: 100.min(config.max_connections),
             ..config
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -51,6 +62,7 @@ impl Running {
             service: Some(service),
             stop,
             address,
+            lost: 0,
         }
     }
 
@@ -112,7 +124,9 @@ impl Running {
     fn stop(&mut self) {
         self.stop.cancel();
         if let Some(service) = self.service.take() {
+            let shared = std::sync::Arc::clone(&service.hub.shared);
             self.runtime.block_on(service.end());
+            self.lost = shared.metrics.storage_lost.get();
         }
     }
 }

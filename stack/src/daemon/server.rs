@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::door::{Door, Seat};
+use super::file;
 use super::metric::Table;
 
 /// How long answers under way may take after a stop.
@@ -40,7 +42,8 @@ const BACKLOG: u32 = 4096;
 /// Bounds of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Connections at a time; further ones wait in the kernel's queue, and those that have said
+    /// nothing for a second give way. Fewer if the limit of open files does not allow as many.
     pub(crate) connections: usize,
     /// Requests at a time in one HTTP/2 connection.
     pub(crate) streams: u32,
@@ -66,10 +69,10 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     limits: Limits,
-    free: Arc<Semaphore>,
+    door: Door,
     open: Gauge,
     accepted: Counter,
-    failed: Counter,
+    failed: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 /// Opens a port.
@@ -101,18 +104,29 @@ pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 impl Server {
     /// A server whose counts of connections are in `table`.
     pub(crate) fn new(table: &mut Table, limits: Limits) -> Self {
+        let fit = file::raise_limit(limits.connections);
+        if fit < limits.connections {
+            tracing::warn!(
+                wanted = limits.connections,
+                fit,
+                "the limit of open files (ulimit -n) bounds the connections"
+            );
+        }
         Self {
             limits,
-            free: Arc::new(Semaphore::new(
-                limits.connections.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            door: Door::new(fit),
             open: table.add("http_connections", "Connections open now"),
             accepted: table.add("http_connections_accepted", "Connections accepted"),
-            failed: table.add(
+            failed: table.by(
+                &["reason"],
                 "http_connections_failed",
-                "Connections cut by an error, a limit of time or a failed handshake",
+                "Connections cut: silent or stuck for too long, crowded out by others, reset, against the protocol, or not taken for a failed accept or handshake",
             ),
         }
+    }
+
+    fn fail(&self, reason: &'static str) {
+        self.failed.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Serves `router` until `stop`, then lets answers under way end within a grace period.
@@ -128,33 +142,32 @@ impl Server {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let connections = TaskTracker::new();
-        while let Some(Ok(permit)) = stop
-            .run_until_cancelled(Arc::clone(&self.free).acquire_owned())
-            .await
-        {
-            let (stream, peer) = match stop.run_until_cancelled(listener.accept()).await {
-                Some(Ok(accepted)) => accepted,
-                Some(Err(error)) => {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    self.failed.inc();
+                    self.fail("accept");
                     time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
-                None => break,
+            };
+            let Some(seat) = stop.run_until_cancelled(self.door.enter()).await else {
+                break;
             };
             self.accepted.inc();
             let (server, tls, router, stop) =
                 (self.clone(), tls.clone(), router.clone(), stop.clone());
             connections.spawn(async move {
                 server.open.inc();
-                if !server
-                    .serve_connection(stream, peer, tls, router, stop)
-                    .await
-                {
-                    server.failed.inc();
+                let end = tokio::select! {
+                    end = server.serve_connection(stream, peer, tls, router, &seat, stop) => end,
+                    () = seat.shown_out() => Err("crowded"),
+                };
+                if let Err(reason) = end {
+                    server.fail(reason);
                 }
                 server.open.dec();
-                drop(permit);
             });
         }
         drop(listener);
@@ -168,29 +181,28 @@ impl Server {
         Ok(())
     }
 
-    /// Whether the connection ended without an error.
+    /// Serves to the end; the error is the reason that it is counted under.
     async fn serve_connection(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
         tls: Option<TlsAcceptor>,
         router: Router,
+        seat: &Arc<Seat>,
         stop: CancellationToken,
-    ) -> bool {
+    ) -> Result<(), &'static str> {
         // Answers are whole messages; waiting for more to send would only make them late.
-        if stream.set_nodelay(true).is_err() {
-            return false;
-        }
+        stream.set_nodelay(true).map_err(|_| "reset")?;
         let Some(tls) = tls else {
-            return self.serve_stream(stream, peer, router, stop).await;
+            return self.serve_stream(stream, peer, router, seat, stop).await;
         };
         match time::timeout(self.limits.header, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve_stream(stream, peer, router, stop).await,
+            Ok(Ok(stream)) => self.serve_stream(stream, peer, router, seat, stop).await,
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "failed TLS handshake");
-                false
+                Err("handshake")
             }
-            Err(_) => false,
+            Err(_) => Err("silent"),
         }
     }
 
@@ -199,12 +211,15 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
         peer: SocketAddr,
         router: Router,
+        seat: &Arc<Seat>,
         stop: CancellationToken,
-    ) -> bool {
+    ) -> Result<(), &'static str> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limits.write));
         let stream: Pin<Box<TimeoutStream<_>>> = Box::pin(stream);
+        let seat = Arc::clone(seat);
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            seat.speak();
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request)
         });
@@ -227,9 +242,35 @@ impl Server {
                 connection.await
             }
         };
-        end.inspect_err(|error| tracing::debug!(%peer, error, "connection cut"))
-            .is_ok()
+        end.map_err(|error| {
+            tracing::debug!(%peer, error, "connection cut");
+            reason_of(&*error)
+        })
     }
+}
+
+/// Why a connection was cut: `silent` (a limit of time for what the peer should say), `stuck` (one
+/// for what it should take), `reset` (by the peer, or a request that ends early) or `protocol`.
+fn reason_of(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_timeout() {
+                return "silent";
+            }
+            if error.is_incomplete_message() {
+                return "reset";
+            }
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                io::ErrorKind::TimedOut => "stuck",
+                _ => "reset",
+            };
+        }
+        next = error.source();
+    }
+    "protocol"
 }
 
 #[cfg(test)]
@@ -237,6 +278,7 @@ mod tests {
     use axum::routing::get;
     use http_body_util::{BodyExt as _, Empty};
     use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -259,6 +301,7 @@ mod tests {
                 "/peer",
                 get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }),
             )
+            .route("/large", get(|| async { vec![b'x'; 64 << 20] }))
             .layer(axum::middleware::from_fn(crate::daemon::trace));
         let task = tokio::spawn(server.clone().serve(listener, None, router, stop.clone()));
         (address, server, stop, task)
@@ -296,10 +339,9 @@ mod tests {
             ..Limits::default()
         };
         let (address, server, _stop, _task) = start(limits).await;
-        let holder = TcpStream::connect(address).await.unwrap();
-        while server.open.get() == 0 {
-            time::sleep(Duration::from_millis(1)).await;
-        }
+        // One that has asked, and may ask again.
+        let holder: Browser = Client::builder(TokioExecutor::new()).build_http();
+        ask(&holder, address).await;
         let browser: Browser = Client::builder(TokioExecutor::new()).build_http();
         let waiting = tokio::spawn(async move { ask(&browser, address).await });
         time::sleep(Duration::from_millis(50)).await;
@@ -307,6 +349,52 @@ mod tests {
         assert_eq!(server.accepted.get(), 1);
         drop(holder);
         assert_eq!(waiting.await.unwrap().0, hyper::Version::HTTP_11);
+    }
+
+    #[tokio::test]
+    async fn silent_connections_give_way_to_those_that_ask() {
+        let limits = Limits {
+            connections: 2,
+            ..Limits::default()
+        };
+        let (address, server, _stop, _task) = start(limits).await;
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let browser: Browser = Client::builder(TokioExecutor::new()).build_http();
+        assert_eq!(ask(&browser, address).await.0, hyper::Version::HTTP_11);
+        let crowded = server.failed.get_or_create(&[("reason", "crowded")]).get();
+        assert!((4..=5).contains(&crowded), "{crowded}");
+    }
+
+    #[tokio::test]
+    async fn why_a_connection_was_cut_is_counted() {
+        let limits = Limits {
+            header: Duration::from_millis(500),
+            write: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        let (address, server, _stop, _task) = start(limits).await;
+        let mut peers = Vec::new();
+        for words in [
+            "",
+            "no request at all\r\n\r\n",
+            "GET /large HTTP/1.1\r\nhost: x\r\n\r\n",
+        ] {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.write_all(words.as_bytes()).await.unwrap();
+            peers.push(peer);
+        }
+        for reason in ["silent", "protocol", "stuck"] {
+            let counted = async {
+                while server.failed.get_or_create(&[("reason", reason)]).get() == 0 {
+                    time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let waited = time::timeout(Duration::from_secs(20), counted).await;
+            assert!(waited.is_ok(), "{reason} is not counted");
+        }
     }
 
     #[tokio::test]

@@ -94,6 +94,9 @@ pub(crate) struct Health {
 pub(crate) struct Room {
     /// Ticks in a second, 20 to 60.
     pub(crate) tick_hz: u8,
+    /// Nice value of the thread that ticks, -20 to 19: below 0 it goes before others, for which the
+    /// process needs CAP_SYS_NICE or the limit RLIMIT_NICE; without them ticks go on as they are.
+    pub(crate) tick_nice: i8,
     /// Length of a match, from when all have joined.
     pub(crate) match_ms: u64,
     /// How long a match waits for players that have not joined.
@@ -211,6 +214,7 @@ impl Default for Room {
     fn default() -> Self {
         Self {
             tick_hz: 30,
+            tick_nice: -10,
             match_ms: 60_000,
             join_timeout_ms: 10_000,
             abandon_ms: 5_000,
@@ -264,6 +268,11 @@ impl Config {
         ensure!(
             (20..=60).contains(&hz),
             "[game.arenas.room] tick_hz = {hz}: want 20 to 60"
+        );
+        let nice = arenas.room.tick_nice;
+        ensure!(
+            (-20..=19).contains(&nice),
+            "[game.arenas.room] tick_nice = {nice}: want -20 to 19"
         );
         self.profiles().map(drop)
     }

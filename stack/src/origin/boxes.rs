@@ -5,6 +5,10 @@
 use bytes::{Bytes, BytesMut};
 use mp4_atom::{Atom as _, Decode as _, FourCC, Header, Moof, Moov};
 
+mod nesting;
+#[cfg(test)]
+pub(crate) mod tests;
+
 /// Why a stream is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -29,6 +33,9 @@ pub(crate) enum Fault {
         /// In the parser's words.
         why: String,
     },
+    /// Boxes in boxes, more than a stack should hold.
+    #[error("box '{0}' holds boxes in boxes, more than {max} deep", max = nesting::DEEPEST)]
+    TooDeep(FourCC),
     /// Media before `moov`.
     #[error("a fragment came before the initialization segment (ftyp, moov)")]
     NoInit,
@@ -56,6 +63,7 @@ impl Fault {
             Self::BadSize(_) => "bad_size",
             Self::Oversized { .. } => "oversized",
             Self::Malformed { .. } => "malformed",
+            Self::TooDeep(_) => "too_deep",
             Self::NoInit => "no_init",
             Self::NoTrack(_) => "no_track",
             Self::Unpaired => "unpaired",
@@ -177,6 +185,7 @@ impl Splitter {
             return Err(Fault::Unpaired);
         }
         if kind == Moov::KIND {
+            check_nesting(kind, &bytes)?;
             let moov = Moov::decode(&mut &bytes[..]).map_err(|error| malformed(kind, &error))?;
             self.init.extend_from_slice(&bytes);
             self.started = true;
@@ -193,6 +202,7 @@ impl Splitter {
             if !self.started {
                 return Err(Fault::NoInit);
             }
+            check_nesting(kind, &bytes)?;
             let moof = Moof::decode(&mut &bytes[..]).map_err(|error| malformed(kind, &error))?;
             self.moof = Some((moof, bytes));
         } else if kind == MDAT {
@@ -212,6 +222,13 @@ impl Splitter {
 
 const FTYP: FourCC = FourCC::new(b"ftyp");
 const MDAT: FourCC = FourCC::new(b"mdat");
+
+fn check_nesting(kind: FourCC, bytes: &[u8]) -> Result<(), Fault> {
+    if nesting::is_deep(bytes) {
+        return Err(Fault::TooDeep(kind));
+    }
+    Ok(())
+}
 
 fn malformed(kind: FourCC, error: &mp4_atom::Error) -> Fault {
     Fault::Malformed {
@@ -239,112 +256,4 @@ fn peek(bytes: &[u8]) -> Result<Option<(FourCC, usize)>, Fault> {
         .checked_add(bytes.len() - rest.len())
         .ok_or(Fault::BadSize(kind))?;
     Ok(Some((kind, size)))
-}
-
-#[cfg(test)]
-mod tests {
-    use mp4_atom::{Encode as _, Mfhd};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn bytes_of(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-        let mut bytes = u32::try_from(body.len() + 8)
-            .unwrap()
-            .to_be_bytes()
-            .to_vec();
-        bytes.extend_from_slice(kind);
-        bytes.extend_from_slice(body);
-        bytes
-    }
-
-    fn stream() -> Vec<u8> {
-        let mut bytes = bytes_of(b"ftyp", b"iso6");
-        Moov::default().encode(&mut bytes).unwrap();
-        for sequence_number in 1..4 {
-            bytes.extend(bytes_of(b"styp", b"msdh"));
-            let moof = Moof {
-                mfhd: Mfhd { sequence_number },
-                traf: Vec::new(),
-            };
-            moof.encode(&mut bytes).unwrap();
-            bytes.extend(bytes_of(b"mdat", &[7; 100]));
-        }
-        bytes
-    }
-
-    fn split(limits: Limits, chunks: &[&[u8]]) -> Result<Vec<Piece>, Fault> {
-        let mut splitter = Splitter::new(limits);
-        let mut pieces = Vec::new();
-        for chunk in chunks {
-            splitter.push(chunk);
-            while let Some(piece) = splitter.next()? {
-                pieces.push(piece);
-            }
-        }
-        splitter.finish().map(|()| pieces)
-    }
-
-    #[test]
-    fn a_stream_comes_apart_at_its_fragments_however_it_is_cut() {
-        let bytes = stream();
-        for cut in 0..bytes.len() {
-            let pieces = split(Limits::default(), &[&bytes[..cut], &bytes[cut..]]).unwrap();
-            let numbers: Vec<u32> = pieces
-                .iter()
-                .filter_map(|piece| match piece {
-                    Piece::Fragment(fragment) => Some(fragment.moof.mfhd.sequence_number),
-                    Piece::Init(..) => None,
-                })
-                .collect();
-            assert_eq!((pieces.len(), numbers), (4, vec![1, 2, 3]));
-        }
-    }
-
-    #[test]
-    fn each_refusal_has_its_name() {
-        let small = Limits {
-            header: 4096,
-            media: 50,
-        };
-        let name = |limits, bytes: &[u8]| split(limits, &[bytes]).unwrap_err().name();
-        let whole = stream();
-        assert_eq!(name(small, &whole), "oversized");
-        assert_eq!(
-            name(Limits::default(), &whole[..whole.len() - 1]),
-            "truncated"
-        );
-        assert_eq!(name(Limits::default(), &bytes_of(b"mdat", b"")), "unpaired");
-        assert_eq!(
-            name(Limits::default(), &bytes_of(b"moov", b"junk")),
-            "malformed"
-        );
-        assert_eq!(name(Limits::default(), b"\0\0\0\x03moov"), "bad_size");
-        assert_eq!(name(Limits::default(), b"\0\0\0\0moov"), "bad_size");
-        assert_eq!(
-            name(
-                Limits::default(),
-                b"\0\0\0\x01mdat\xff\xff\xff\xff\xff\xff\xff\xff"
-            ),
-            "oversized"
-        );
-        let mut moof = Vec::new();
-        Moof::default().encode(&mut moof).unwrap();
-        assert_eq!(name(Limits::default(), &moof), "no_init");
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_end_in_pieces_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            _ = split(Limits { header: 256, media: 256 }, &[&bytes]);
-        }
-
-        #[test]
-        fn a_damaged_stream_ends_in_pieces_or_a_fault(at in 0usize..300, with in any::<u8>(), cut in 0usize..600) {
-            let mut bytes = stream();
-            let (at, cut) = (at.min(bytes.len() - 1), cut.min(bytes.len()));
-            bytes[at] = with;
-            _ = split(Limits::default(), &[&bytes[..cut], &bytes[cut..]]);
-        }
-    }
 }

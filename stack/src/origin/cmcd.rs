@@ -320,6 +320,23 @@ mod tests {
             _ = of_request(&HeaderMap::new(), &format!("CMCD={text}"));
         }
 
+        /// In the four headers, one of them twice: what is not a dictionary is refused, what is too
+        /// long is not joined.
+        #[test]
+        fn any_headers_are_a_set_or_a_fault(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 5), long in prop::option::of(0..5_usize)) {
+            let mut headers = HeaderMap::new();
+            for (index, mut value) in values.into_iter().enumerate() {
+                if long == Some(index) {
+                    value = b"bl=1, ".repeat(LONGEST / 6 + 1);
+                }
+                if let Ok(value) = axum::http::HeaderValue::from_bytes(&value) {
+                    headers.append(HEADERS[index % HEADERS.len()], value);
+                }
+            }
+            let refused = of_request(&headers, "CMCD=sid%3D%22q%22").is_err_and(|fault| fault == Fault::TooLong || fault == Fault::Malformed);
+            prop_assert!(long.is_none() || refused);
+        }
+
         #[test]
         fn any_mix_of_known_keys_is_a_set_or_a_fault(
             keys in prop::collection::vec("(sid|bl|bs|br|sta|ts|v|ec|msd)=?(\\?[01]|-?[0-9.]{1,6}|\"[a-z]*\"|[a-z]|\\([0-9 ;av]*\\))", 0..8)

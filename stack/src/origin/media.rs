@@ -118,7 +118,8 @@ fn make(out: &Path, seconds: u64) -> Result<PathBuf> {
     if new.exists() {
         _ = fs::remove_dir_all(&new);
     }
-    end.map(|()| folder)
+    end.with_context(|| format!("cannot make the ladder in {}", out.display()))?;
+    Ok(folder)
 }
 
 fn encode(folder: &Path, seconds: u64) -> Result<()> {

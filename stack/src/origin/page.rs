@@ -124,3 +124,6 @@ async fn take_events(State(page): State<Arc<Page>>, body: Bytes) -> Response {
     }
     StatusCode::NO_CONTENT.into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,10 @@ use bytes::Bytes;
 
 use super::body::Chunks;
 
+/// Most segments that are kept: above those of the longest window, below what an encoder could
+/// break its stream into.
+const MOST_SEGMENTS: usize = 2048;
+
 /// Most parts in one segment; what would be more begins a new one.
 const MOST_PARTS: usize = 512;
 
@@ -131,10 +135,22 @@ impl Timeline {
         self.ended
     }
 
-    /// Takes a new initialization segment; following segments need it.
+    /// Takes a new initialization segment; following segments need it. One that no segment needs
+    /// is forgotten, however many an encoder sends in a row.
     pub(crate) fn set_init(&mut self, init: Bytes) {
-        let number = self.inits.back().map_or(0, |(number, _)| number + 1);
-        self.inits.push_back((number, init));
+        let needed = self.segments.back().map(|segment| segment.init);
+        let newest = self.inits.back().map(|(number, _)| *number);
+        if newest != needed {
+            self.inits.pop_back();
+        }
+        self.inits
+            .push_back((newest.map_or(0, |number| number.wrapping_add(1)), init));
+    }
+
+    /// How many initialization segments are kept.
+    #[cfg(test)]
+    pub(crate) fn inits(&self) -> usize {
+        self.inits.len()
     }
 
     /// An initialization segment by number; the newest without one.
@@ -355,7 +371,9 @@ impl Timeline {
         // longest playlist after it has left the playlist.
         let most = self.shape.window * 2 + self.shape.target * 2;
         while let Some(first) = self.segments.front()
-            && (self.kept > most || self.bytes > self.shape.bytes)
+            && (self.kept > most
+                || self.bytes > self.shape.bytes
+                || self.segments.len() > MOST_SEGMENTS)
         {
             self.kept = self.kept.saturating_sub(first.duration());
             self.bytes = self.bytes.saturating_sub(first.len());

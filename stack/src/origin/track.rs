@@ -7,6 +7,10 @@ use super::boxes::Fault;
 /// Longest fragment that is taken, in seconds; above it no playlist could be low in latency.
 const LONGEST_FRAGMENT_S: u64 = 10;
 
+/// Fragments of a thousandth of a second or more are taken: shorter ones would only be a way to
+/// make a playlist long.
+const FRAGMENTS_PER_S: u64 = 1000;
+
 /// `sample_is_non_sync_sample` of ISO/IEC 14496-12 § 8.8.3.1.
 const NON_SYNC: u32 = 1 << 16;
 
@@ -228,6 +232,9 @@ impl Track {
         }
         if duration > LONGEST_FRAGMENT_S * u64::from(self.timescale) {
             return Err(Fault::BadTimes("longer than 10 s"));
+        }
+        if duration * FRAGMENTS_PER_S < u64::from(self.timescale) {
+            return Err(Fault::BadTimes("shorter than 1 ms"));
         }
         if decode > i64::MAX as u64 {
             return Err(Fault::BadTimes("decode time beyond 2^63"));

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod half_open;
 mod stage;
 
 use std::io::{Read, Write};

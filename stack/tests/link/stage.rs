@@ -24,18 +24,9 @@ impl Stage {
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), topology).unwrap();
-        let mut child = Command::new(program())
-            .args(["link", "up"])
-            .arg(file.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: Value = serde_json::from_str(&line).expect("the topology stands");
+        let mut command = Command::new(program());
+        command.args(["link", "up"]).arg(file.path());
+        let (child, ready) = start(command);
         let control = PathBuf::from(ready["addresses"]["control"].as_str().unwrap());
         Some(Self {
             child,
@@ -106,6 +97,21 @@ impl Drop for Stage {
             }
         }
     }
+}
+
+/// Starts a program of ours; what it says once it is ready.
+pub(crate) fn start(mut command: Command) -> (Child, Value) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let ready = serde_json::from_str(&line).expect("it is ready");
+    (child, ready)
 }
 
 pub(crate) fn program() -> &'static str {

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 mod collector;
+mod full;
 mod host;
 mod ingest;
+mod storm;
 mod watch;
 
 use std::process::{Command, Stdio};

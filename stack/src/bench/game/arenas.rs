@@ -63,7 +63,10 @@ pub(super) async fn measure(server: &Server, args: &Args) -> Result<Value> {
     counting.store(0, Ordering::Relaxed);
     let after = server.sum(&bases, &METRICS).await?;
     let running = server
-        .sum(&bases, &["arena_matches", "arena_players"])
+        .sum(
+            &bases,
+            &["arena_matches", "arena_players", "arena_tick_nice"],
+        )
         .await?;
     stop.cancel();
     let mut seen = bot::Seen::new()?;
@@ -90,6 +93,7 @@ fn figures(args: &Args, delta: &[f64], running: &[f64], seen: &bot::Seen) -> Val
         "processes": args.processes,
         "players": running[1],
         "tick_hz": args.tick_hz,
+        "tick_nice": running[2] / f64::from(args.processes),
         "seconds": args.arena_seconds,
         "ticks": ticks,
         "ticks_expected": args.arenas as f64 * f64::from(args.tick_hz) * args.arena_seconds as f64,

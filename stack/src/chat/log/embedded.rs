@@ -62,10 +62,13 @@ pub(crate) struct Embedded {
     metrics: Arc<Metrics>,
 }
 
+/// The database, its items, its rooms.
+type Open = (Database, Keyspace, Keyspace);
+
 #[derive(Clone)]
 struct Store {
     /// None between a failure of the disk and the next try.
-    open: Option<(Database, Keyspace, Keyspace)>,
+    open: Option<Open>,
     dir: PathBuf,
     temporary: bool,
 }
@@ -93,6 +96,7 @@ impl Embedded {
             store: Arc::clone(&store),
             waiting: Arc::clone(&waiting),
             metas: HashMap::new(),
+            unsynced: 0,
             metrics: Arc::clone(metrics),
             started,
         };
@@ -132,12 +136,7 @@ impl Embedded {
         &self,
         read: impl FnOnce(&Keyspace, &Keyspace) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let open = self
-            .store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
-            .clone();
+        let open = Store::opened(&self.store);
         tokio::task::spawn_blocking(move || {
             let (_, items, rooms) =
                 open.ok_or_else(|| anyhow!("the log is closed after a failure of the disk"))?;
@@ -223,6 +222,12 @@ impl Log for Embedded {
 }
 
 impl Store {
+    /// What is open now, to be used without holding others up.
+    fn opened(store: &Mutex<Self>) -> Option<Open> {
+        let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.open.clone()
+    }
+
     fn open(&mut self) -> Result<()> {
         let at = |error: fjall::Error| explain(&self.dir, error);
         let database = Database::builder(&self.dir)

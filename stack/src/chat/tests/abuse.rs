@@ -1,8 +1,11 @@
 //! Clients that break rules, and more of them than there is room for.
 
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Instant;
 
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand_pcg::Pcg64;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -155,4 +158,71 @@ fn a_burst_of_connections_is_taken() {
         assert_eq!(client.texts(1), ["all"]);
     }
     assert_eq!(running.metric("chat_accepted_total"), BURST as u64);
+}
+
+/// A frame as clients send them, with what they might say or with anything, sometimes damaged.
+fn any_frame(random: &mut Pcg64) -> Vec<u8> {
+    const SAID: [&str; 5] = [
+        r#"{"t":"msg","text":"a"}"#,
+        r#"{"t":"gift","gift":"rose","n":9999}"#,
+        r#"{"t":"vote","poll":"p","option":"o"}"#,
+        r#"{"t":"msg","text":"\ud800"}"#,
+        "[[[[[[[[",
+    ];
+    let mut payload = SAID[random.random_range(0..SAID.len())].as_bytes().to_vec();
+    if random.random_bool(0.3) {
+        payload = vec![0; random.random_range(0..600)];
+        random.fill_bytes(&mut payload);
+    }
+    // Mostly whole texts; else any opcode, reserved bits and all.
+    let first = if random.random_bool(0.7) {
+        0x81
+    } else {
+        random.random()
+    };
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ ..126 => frame.push(0x80 | short as u8),
+        long => {
+            frame.push(0x80 | 126);
+            frame.extend((long as u16).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    if random.random_bool(0.1) {
+        let at = random.random_range(0..frame.len());
+        frame[at] = random.random();
+    }
+    frame
+}
+
+#[test]
+fn any_frames_end_their_connection_by_a_name_or_not_and_leave_the_service_well() {
+    const CLIENTS: usize = 150;
+    let running = Running::start(memory());
+    let mut random = Pcg64::seed_from_u64(7);
+    for _ in 0..CLIENTS {
+        let mut client = running.client("one", "");
+        let frames = random.random_range(1..12);
+        let bytes: Vec<u8> = (0..frames).flat_map(|_| any_frame(&mut random)).collect();
+        // The server may end it before the last of them.
+        let _ = client.socket.get_mut().write_all(&bytes);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while running.metric("chat_connections") > 0 {
+        assert!(Instant::now() < deadline, "a connection is left");
+    }
+    let (_, text) = running.http("GET", "/metrics", "");
+    let closed: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("chat_closed_total{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(closed, CLIENTS as u64, "{text}");
+    assert!(running.metric("chat_closed_total{reason=\"violation\"}") > 0);
+    assert_eq!(running.metric("chat_queued_bytes"), 0);
+    let mut ann = running.client("two", "");
+    ann.text("still here");
+    assert_eq!(ann.texts(1), ["still here"]);
 }

@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) players: Gauge,
     pub(crate) tick: Histogram,
     pub(crate) tick_late: Histogram,
+    pub(crate) tick_nice: Gauge,
     pub(crate) overruns: Counter,
     pub(crate) ticks_missed: Counter,
     pub(crate) inputs: Counter,
@@ -97,6 +98,10 @@ impl Metrics {
                 "arena_tick_late",
                 "Time from a tick's deadline to its start",
                 times(),
+            ),
+            tick_nice: table.add(
+                "arena_tick_nice",
+                "Nice value of the thread that ticks: tick_nice, or what the system left it",
             ),
             overruns: table.add(
                 "arena_tick_overruns",

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::super::schedule::Schedule;
+use super::super::schedule::{MOST_PIECES, Schedule};
 
 /// Ten terabits per second: more is a mistake in the unit.
 const MOST_BPS: f64 = 1e13;
@@ -40,6 +40,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Schedule> {
         ensure!(
             points.last().is_none_or(|&(last, _)| at > last),
             "line {number} goes not forward in time"
+        );
+        ensure!(
+            points.len() < MOST_PIECES,
+            "line {number} is one of more than {MOST_PIECES}"
         );
         points.push((at, rate as u64));
     }

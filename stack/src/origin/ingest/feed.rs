@@ -354,3 +354,6 @@ fn seconds(ticks: u64, scale: u64) -> Duration {
 fn ticks(duration: Duration, scale: u64) -> u64 {
     duration.as_millis() as u64 * scale / 1000
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,18 @@ fn a_segment_does_not_outgrow_the_target() {
     assert!(timeline.push(part()).is_err());
     assert_eq!(timeline.open_duration(), Duration::from_millis(2400));
 }
+
+#[test]
+fn a_stream_broken_at_every_part_keeps_no_more_segments_than_it_may() {
+    let mut timeline = Timeline::new(SHAPE, 1);
+    for _ in 0..3 * MOST_SEGMENTS {
+        timeline.begin(0, true);
+        let part = Part {
+            duration: Duration::from_millis(1),
+            ..part()
+        };
+        timeline.push(part).unwrap();
+    }
+    assert!(timeline.listed().0.count() <= MOST_SEGMENTS);
+    assert_eq!(timeline.edge().msn, 3 * MOST_SEGMENTS as u64);
+}

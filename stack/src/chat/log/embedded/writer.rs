@@ -25,6 +25,8 @@ pub(super) struct Writer {
     pub(super) waiting: Arc<AtomicUsize>,
     /// Of rooms written lately.
     pub(super) metas: HashMap<Box<str>, Meta>,
+    /// Items written since the newest sync that went well: a failure may take them along.
+    pub(super) unsynced: usize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) started: Instant,
 }
@@ -42,6 +44,7 @@ impl Writer {
                     match self.write(&together) {
                         Ok(()) => {
                             self.metrics.store(items as u64);
+                            self.unsynced += items;
                         }
                         Err(error) => self.fail("append", items, &error),
                     }
@@ -66,24 +69,23 @@ impl Writer {
     }
 
     fn sync(&mut self) {
-        let open = self
-            .store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
-            .clone();
-        if let Some((database, ..)) = open
-            && let Err(error) = database.persist(PersistMode::SyncData)
-        {
-            drop(database);
-            self.fail("sync", 0, &error.into());
+        let Some((database, ..)) = Store::opened(&self.store) else {
+            return;
+        };
+        match database.persist(PersistMode::SyncData) {
+            Ok(()) => self.unsynced = 0,
+            Err(error) => {
+                drop(database);
+                self.fail("sync", 0, &error.into());
+            }
         }
     }
 
-    /// Counts a failure. The store refuses all after one (it cannot know what the disk did), so it is
-    /// opened anew at the next write.
+    /// Counts a failure, and as lost what it may have cost. The store refuses all after one (it cannot
+    /// know what the disk did), so it is opened anew at the next write.
     fn fail(&mut self, operation: &'static str, items: usize, error: &anyhow::Error) {
-        self.metrics.storage_lost.inc_by(items as u64);
+        let lost = items + std::mem::take(&mut self.unsynced);
+        self.metrics.storage_lost.inc_by(lost as u64);
         report_failure(
             &self.metrics,
             self.started,
