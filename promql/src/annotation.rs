@@ -40,6 +40,7 @@ impl fmt::Display for Annotation {
 pub struct Annotations {
     list: Vec<Annotation>,
     seen: HashSet<Annotation>,
+    told: u64,
 }
 
 impl Annotations {
@@ -61,7 +62,13 @@ impl Annotations {
         self.add(Severity::Info, text.into());
     }
 
+    /// How often anything was said, the same again included.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
+    }
+
     fn add(&mut self, severity: Severity, text: String) {
+        self.told += 1;
         if self.list.len() >= MAX_ANNOTATIONS {
             return;
         }

@@ -10,11 +10,13 @@ mod clock;
 mod element;
 mod extended;
 mod group;
+mod hash;
 mod info;
 mod instant_rate;
 mod label;
 mod limit;
 mod math;
+mod memo;
 mod native;
 mod over_range;
 mod over_time;
@@ -25,11 +27,14 @@ mod set;
 mod sort;
 mod subquery;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
 pub use limit::{EvalError, Limits, Options};
+pub use memo::Memo;
+
+use hash::QuickSet;
 
 use crate::annotation::Annotations;
 use crate::ast::{Expr, ExprKind, Span, Type};
@@ -66,12 +71,34 @@ pub fn instant(
     at_ms: i64,
     options: &Options,
 ) -> Result<Outcome, EvalError> {
+    instantly(storage, expr, at_ms, options, None)
+}
+
+/// Like [`instant`], and shares work with other queries over the same storage.
+pub fn instant_with(
+    storage: &dyn Storage,
+    expr: &Expr,
+    at_ms: i64,
+    options: &Options,
+    memo: &mut Memo,
+) -> Result<Outcome, EvalError> {
+    instantly(storage, expr, at_ms, options, Some(memo))
+}
+
+fn instantly(
+    storage: &dyn Storage,
+    expr: &Expr,
+    at_ms: i64,
+    options: &Options,
+    memo: Option<&mut Memo>,
+) -> Result<Outcome, EvalError> {
     let range = TimeRange {
         start_ms: at_ms,
         end_ms: at_ms,
         step_ms: 0,
     };
     let mut eval = Eval::new(storage, options, range);
+    eval.memo = memo;
     let value = match eval.top(expr, at_ms)? {
         Data::Scalar(value) => Value::Scalar(value),
         Data::String(text) => Value::String(text),
@@ -173,9 +200,14 @@ struct Eval<'a> {
     /// Series by the selector's number: selected once for all steps.
     selected: Vec<Option<Rc<[SeriesId]>>>,
     /// Results of subqueries' steps, by their number and time.
-    memo: subquery::Memo,
+    steps: subquery::Memo,
     regexes: HashMap<String, regex::Regex>,
+    /// Memory that is used again from series to series.
     window: Window,
+    /// What other queries found out.
+    memo: Option<&'a mut Memo>,
+    /// Whoever called a function over ranges does not read names: they may stay.
+    names_unread: bool,
 }
 
 impl<'a> Eval<'a> {
@@ -187,9 +219,11 @@ impl<'a> Eval<'a> {
             notes: Annotations::default(),
             samples: 0,
             selected: Vec::new(),
-            memo: subquery::Memo::default(),
+            steps: subquery::Memo::default(),
             regexes: HashMap::new(),
             window: Window::default(),
+            memo: None,
+            names_unread: false,
         }
     }
 
@@ -227,7 +261,7 @@ impl<'a> Eval<'a> {
     }
 
     fn check_unique(&self, vector: &[Sample], span: Span) -> Evaluated<()> {
-        let mut seen = HashSet::with_capacity(vector.len());
+        let mut seen = QuickSet::with_capacity_and_hasher(vector.len(), Default::default());
         if vector.iter().all(|sample| seen.insert(&sample.labels)) {
             return Ok(());
         }

@@ -7,20 +7,22 @@ mod history;
 mod index;
 mod limit;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashTable;
 
 use crate::histogram::{Histogram, ResetHint};
 use crate::labels::Labels;
-use crate::matcher::{Matcher, matches_all};
+use crate::matcher::Matcher;
 use crate::storage::{SeriesId, Storage, TooManySeries, Window};
 use crate::value::{Point, SampleValue};
 
 pub use demand::{Need, Unbounded, needs};
 pub use limit::{Refused, StoreLimits, StoreStats};
 
+use demand::Windows;
 use history::History;
-use index::Index;
+use index::{Candidates, Index};
 
 #[derive(Clone)]
 struct Entry {
@@ -33,10 +35,11 @@ struct Entry {
 /// Series in memory.
 pub struct Store {
     limits: StoreLimits,
-    needs: Vec<Need>,
+    windows: Windows,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_labels: HashMap<Labels, u32>,
+    /// Numbers of entries, found by the hash of their labels.
+    by_labels: HashTable<u32>,
     index: Index,
     stats: StoreStats,
 }
@@ -46,10 +49,10 @@ impl Store {
     pub fn new(limits: StoreLimits) -> Self {
         Self {
             limits,
-            needs: Vec::new(),
+            windows: Windows::default(),
             entries: Vec::new(),
             free: Vec::new(),
-            by_labels: HashMap::new(),
+            by_labels: HashTable::new(),
             index: Index::default(),
             stats: StoreStats::default(),
         }
@@ -66,7 +69,7 @@ impl Store {
     /// Removes all series; limits and needs stay.
     pub fn clear(&mut self) {
         *self = Self {
-            needs: std::mem::take(&mut self.needs),
+            windows: std::mem::take(&mut self.windows),
             ..Self::new(self.limits)
         };
     }
@@ -91,7 +94,7 @@ impl Store {
             .map_err(full)?;
         for entry in found.into_iter().filter_map(|id| self.entry(id)) {
             let is_told = entry.history.is_some() || entry.last.at_ms <= until_ms;
-            if is_told && !other.by_labels.contains_key(&entry.labels) {
+            if is_told && other.find(&entry.labels).is_none() {
                 other.check_series()?;
                 other.place(entry.clone());
             }
@@ -102,9 +105,9 @@ impl Store {
     /// Decides which series keep a past and how long. Windows grow from now
     /// on; what is no longer needed is dropped at once.
     pub fn set_needs(&mut self, needs: Vec<Need>) {
-        self.needs = needs;
+        self.windows = Windows::new(needs);
         for entry in self.entries.iter_mut().flatten() {
-            let keep_ms = window_of(&self.needs, &entry.labels);
+            let keep_ms = self.windows.of(&entry.labels);
             let before = entry.size();
             entry.keep_ms = keep_ms;
             if keep_ms == 0 {
@@ -120,8 +123,8 @@ impl Store {
 
     /// Adds a sample to its series, which is made if it is new.
     pub fn append(&mut self, labels: &Labels, point: Point) -> Result<SeriesId, Refused> {
-        let result = match self.by_labels.get(labels) {
-            Some(id) => self.append_to(SeriesId(*id), point),
+        let result = match self.find(labels) {
+            Some(series) => self.append_to(series, point),
             None => self.insert(labels, point),
         };
         self.stats.count(&result);
@@ -178,7 +181,7 @@ impl Store {
     fn insert(&mut self, labels: &Labels, mut point: Point) -> Result<SeriesId, Refused> {
         prepare(&mut point.value, None)?;
         self.check_series()?;
-        let keep_ms = window_of(&self.needs, labels);
+        let keep_ms = self.windows.of(labels);
         let history = (keep_ms > 0).then(|| {
             let mut history = Box::<History>::default();
             history.push(&point);
@@ -202,7 +205,12 @@ impl Store {
             None => self.entries.push(Some(entry)),
         }
         self.index.insert(id, &labels);
-        self.by_labels.insert(labels, id);
+        let entries = &self.entries;
+        let hash_of = |id: &u32| {
+            let entry = entries.get(*id as usize).and_then(Option::as_ref);
+            entry.map_or(0, |entry| entry.labels.hash64())
+        };
+        self.by_labels.insert_unique(labels.hash64(), id, hash_of);
         self.stats.series = self.by_labels.len();
         SeriesId(id)
     }
@@ -250,11 +258,25 @@ impl Store {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else {
             return;
         };
+        let place = self
+            .by_labels
+            .find_entry(entry.labels.hash64(), |have| *have == id);
+        if let Ok(place) = place {
+            place.remove();
+        }
         self.stats.apply(entry.size(), (0, 0));
         self.index.remove(id, &entry.labels);
-        self.by_labels.remove(&entry.labels);
         self.free.push(id);
         self.stats.series = self.by_labels.len();
+    }
+
+    fn find(&self, labels: &Labels) -> Option<SeriesId> {
+        let is_same = |id: &u32| {
+            let entry = self.entry(SeriesId(*id));
+            entry.is_some_and(|entry| entry.labels == *labels)
+        };
+        let found = self.by_labels.find(labels.hash64(), is_same);
+        found.map(|id| SeriesId(*id))
     }
 
     fn entry(&self, series: SeriesId) -> Option<&Entry> {
@@ -263,7 +285,7 @@ impl Store {
 }
 
 impl Entry {
-    /// Bytes and kept samples. The labels are shared with the map of series.
+    /// Bytes and kept samples.
     fn size(&self) -> (usize, u64) {
         let history = self.history.as_ref();
         let last = self
@@ -271,19 +293,11 @@ impl Entry {
             .value
             .histogram()
             .map_or(0, |value| value.heap_bytes());
-        let map = size_of::<Labels>() + 2 * size_of::<u32>();
+        let map = 2 * size_of::<u32>();
         let own = size_of::<Option<Self>>() + self.labels.heap_bytes() + map + last;
         let kept = history.map_or(0, |history| history.heap_bytes());
         (own + kept, history.map_or(0, |history| history.len()))
     }
-}
-
-/// The longest window that any need asks for.
-fn window_of(needs: &[Need], labels: &Labels) -> i64 {
-    let matching = needs
-        .iter()
-        .filter(|need| matches_all(&need.matchers, labels));
-    matching.map(|need| need.window_ms).max().unwrap_or(0)
 }
 
 /// Checks a histogram and notes what is known about resets, as Prometheus
@@ -332,9 +346,15 @@ impl Storage for Store {
         found: &mut Vec<SeriesId>,
     ) -> Result<(), TooManySeries> {
         let room = found.len().saturating_add(limit);
-        let mut take = |id: u32| {
-            let matching = |entry: &&Entry| matches_all(matchers, &entry.labels);
-            if self.entry(SeriesId(id)).filter(matching).is_some() {
+        let mut take = |id: u32, open: &[usize]| {
+            let Some(entry) = self.entry(SeriesId(id)) else {
+                return Ok(());
+            };
+            let holds = |at: &usize| {
+                let matcher = &matchers[*at];
+                matcher.matches(entry.labels.get(&matcher.name))
+            };
+            if open.iter().all(holds) {
                 if found.len() >= room {
                     return Err(TooManySeries);
                 }
@@ -343,8 +363,11 @@ impl Storage for Store {
             Ok(())
         };
         match self.index.candidates(matchers) {
-            Some(ids) => ids.into_iter().try_for_each(&mut take),
-            None => (0..self.entries.len() as u32).try_for_each(&mut take),
+            Some(Candidates { ids, open }) => ids.into_iter().try_for_each(|id| take(id, &open)),
+            None => {
+                let open: Vec<usize> = (0..matchers.len()).collect();
+                (0..self.entries.len() as u32).try_for_each(|id| take(id, &open))
+            }
         }
     }
 

@@ -9,15 +9,12 @@ const METRICS: usize = 50;
 const SERVICES: usize = 50;
 const GROUPS: usize = 5;
 
-/// One series.
-pub(crate) struct Series {
-    /// The metric's name.
-    pub(crate) metric: String,
-    /// Label names and values, in order of names.
-    pub(crate) labels: Vec<(&'static str, String)>,
-    is_counter: bool,
-    number: usize,
-}
+/// Series of one metric and service: both directions, both kinds, all groups.
+const NEAR: usize = GROUPS * 4;
+
+/// One series: its number tells all.
+#[derive(Clone, Copy)]
+pub(crate) struct Series(u32);
 
 fn name(metric: usize) -> String {
     if is_counter(metric) {
@@ -32,44 +29,45 @@ fn is_counter(metric: usize) -> bool {
 }
 
 /// All series, always in the same order.
-pub(crate) fn series() -> Vec<Series> {
-    let mut all = Vec::new();
-    for metric in 0..METRICS {
-        for service in 0..SERVICES {
-            for rest in 0..GROUPS * 4 {
-                let direction = if (rest / GROUPS).is_multiple_of(2) {
-                    "receive"
-                } else {
-                    "transmit"
-                };
-                let kind = if rest / GROUPS / 2 == 0 {
-                    "fast"
-                } else {
-                    "rto"
-                };
-                all.push(Series {
-                    metric: name(metric),
-                    labels: vec![
-                        ("direction", direction.to_owned()),
-                        ("kind", kind.to_owned()),
-                        ("peer_group", format!("group-{}", rest % GROUPS)),
-                        ("service", format!("service-{service}")),
-                    ],
-                    is_counter: is_counter(metric),
-                    number: all.len(),
-                });
-            }
-        }
-    }
-    all
+pub(crate) fn series() -> impl Iterator<Item = Series> {
+    let all = METRICS * SERVICES * NEAR;
+    (0..u32::try_from(all).unwrap()).map(Series)
 }
 
 impl Series {
+    fn number(self) -> usize {
+        self.0 as usize
+    }
+
+    fn metric(self) -> usize {
+        self.number() / (SERVICES * NEAR)
+    }
+
+    /// The metric's name.
+    pub(crate) fn name(self) -> String {
+        name(self.metric())
+    }
+
+    /// Label names and values, in order of names.
+    pub(crate) fn labels(self) -> [(&'static str, String); 4] {
+        let rest = self.number() % NEAR;
+        let is_received = (rest / GROUPS).is_multiple_of(2);
+        let direction = if is_received { "receive" } else { "transmit" };
+        let kind = if rest < NEAR / 2 { "fast" } else { "rto" };
+        let service = self.number() / NEAR % SERVICES;
+        [
+            ("direction", direction.to_owned()),
+            ("kind", kind.to_owned()),
+            ("peer_group", format!("group-{}", rest % GROUPS)),
+            ("service", format!("service-{service}")),
+        ]
+    }
+
     /// Its value in an interval. A third stands still, as most series of a node do.
-    pub(crate) fn value(&self, interval: u64) -> f64 {
-        let wave = (interval.wrapping_mul(7) + self.number as u64 * 13) % 100;
-        match (self.is_counter, self.number % 3) {
-            (_, 0) => (self.number % 1_000) as f64,
+    pub(crate) fn value(self, interval: u64) -> f64 {
+        let wave = (interval.wrapping_mul(7) + u64::from(self.0) * 13) % 100;
+        match (is_counter(self.metric()), self.number() % 3) {
+            (_, 0) => (self.number() % 1_000) as f64,
             (true, step) => (interval % 1_000_000 * step as u64 * 1_500 + wave) as f64,
             (false, _) => wave as f64 / 8.0,
         }

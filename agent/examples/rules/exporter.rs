@@ -16,7 +16,7 @@ const MAX_BODY: u64 = 16 << 20;
 pub(crate) fn serve(interval: Duration) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());
-    let series = Arc::new(course::series());
+    let series: Arc<[_]> = course::series().map(|one| (one, named(one))).collect();
     for stream in listener.incoming().flatten() {
         let series = Arc::clone(&series);
         std::thread::spawn(move || answer(stream, &series, interval));
@@ -24,7 +24,7 @@ pub(crate) fn serve(interval: Duration) {
 }
 
 /// Answers one request; a client that goes away is no trouble.
-fn answer(stream: TcpStream, series: &[Series], interval: Duration) -> Option<()> {
+fn answer(stream: TcpStream, series: &[(Series, String)], interval: Duration) -> Option<()> {
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
         .ok()?;
@@ -56,15 +56,21 @@ fn answer(stream: TcpStream, series: &[Series], interval: Duration) -> Option<()
     stream.write_all(body.as_bytes()).ok()
 }
 
-fn text(series: &[Series], interval: u64) -> String {
+/// Name and labels as they are exposed.
+fn named(series: Series) -> String {
+    let mut out = series.name();
+    for (at, (name, value)) in series.labels().iter().enumerate() {
+        let open = if at == 0 { '{' } else { ',' };
+        let _ = write!(out, "{open}{name}=\"{value}\"");
+    }
+    out.push('}');
+    out
+}
+
+fn text(series: &[(Series, String)], interval: u64) -> String {
     let mut out = String::with_capacity(series.len() * 110);
-    for one in series {
-        out.push_str(&one.metric);
-        for (at, (name, value)) in one.labels.iter().enumerate() {
-            let open = if at == 0 { '{' } else { ',' };
-            let _ = write!(out, "{open}{name}=\"{value}\"");
-        }
-        let _ = writeln!(out, "}} {}", one.value(interval));
+    for (one, named) in series {
+        let _ = writeln!(out, "{named} {}", one.value(interval));
     }
     out
 }

@@ -12,7 +12,7 @@ use weir::alert::set::{RuleSet, load};
 use weir::alert::source::Series as Source;
 use weir_promql::eval::Options;
 use weir_promql::labels::Labels;
-use weir_promql::storage::SeriesId;
+use weir_promql::storage::{SeriesId, Storage as _};
 use weir_promql::store::{Store, StoreLimits};
 use weir_promql::value::Point;
 
@@ -40,7 +40,8 @@ struct Engine {
     set: RuleSet,
     settings: Settings,
     options: Options,
-    series: Vec<(Series, Labels, SeriesId)>,
+    /// All series, with their numbers in the store.
+    series: Vec<(Series, SeriesId)>,
 }
 
 /// Feeds, and evaluates if there are rules, until the process is ended.
@@ -51,7 +52,7 @@ pub(crate) fn run(rules: Option<&Path>, interval: Duration) {
         let now = course::interval_now(interval);
         if fed != Some(now) {
             fed = Some(now);
-            engine.append(now);
+            engine.append(now, interval);
             engine.store.expire(now_ms());
         }
         let tally = engine.evaluate();
@@ -70,11 +71,7 @@ impl Engine {
         let set = RuleSet::new(files, &settings);
         let mut store = Store::new(LIMITS);
         store.set_needs(Demand::of(&set.groups, &[], options.lookback_ms).needs());
-        let series = course::series().into_iter().map(|one| {
-            let name = ("__name__", one.metric.clone());
-            let labels = Labels::new(std::iter::once(name).chain(one.labels.iter().cloned()));
-            (one, labels, SeriesId(u32::MAX))
-        });
+        let series = course::series().map(|one| (one, SeriesId(u32::MAX)));
         Self {
             store,
             set,
@@ -84,15 +81,23 @@ impl Engine {
         }
     }
 
-    fn append(&mut self, interval: u64) {
-        let at_ms = now_ms();
-        for (series, labels, id) in &mut self.series {
+    /// Samples are as of the interval's begin, as the agent's are as of a slot.
+    fn append(&mut self, number: u64, interval: Duration) {
+        let at_ms = i64::try_from(number * interval.as_secs() * 1_000).unwrap();
+        for (series, id) in &mut self.series {
             let point = Point {
                 at_ms,
                 start_ms: 0,
-                value: series.value(interval).into(),
+                value: series.value(number).into(),
             };
-            *id = self.store.append_again(*id, labels, point).unwrap();
+            *id = if id.0 == u32::MAX {
+                let name = ("__name__", series.name());
+                let labels = Labels::new(std::iter::once(name).chain(series.labels()));
+                self.store.append(&labels, point).unwrap()
+            } else {
+                let labels = self.store.labels(*id).clone();
+                self.store.append_again(*id, &labels, point).unwrap()
+            };
         }
     }
 
@@ -105,10 +110,7 @@ impl Engine {
             let Some(at_ms) = group.take_due(now_ms()) else {
                 continue;
             };
-            let mut source = Source {
-                store: &mut self.store,
-                options: &self.options,
-            };
+            let mut source = Source::new(&mut self.store, &self.options);
             let done = group.evaluate(&mut source, at_ms, &self.settings, &Pairs::new(), &clock);
             tally.rules += group.rules.len();
             tally.failures += done.failures;

@@ -1,6 +1,6 @@
 //! The rule engine under load, and what others are fed with to compare: `cargo xtask bench rules`
 //! runs this. `write` makes the rule file, `serve` the series as an exporter, `feed` gives the same
-//! series to Weir's own store and rules, at the same times.
+//! series to Weir's own store and rules, at the same times; `size` tells what a store takes.
 //!
 //! `cargo run --release -p weir --example rules -- feed RULES|none INTERVAL_SECONDS`
 
@@ -13,6 +13,7 @@
 mod course;
 mod exporter;
 mod feed;
+mod size;
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +28,8 @@ fn main() {
         ["serve", interval] => exporter::serve(seconds(interval)),
         ["feed", "none", interval] => feed::run(None, seconds(interval)),
         ["feed", rules, interval] => feed::run(Some(Path::new(rules)), seconds(interval)),
-        _ => panic!("write FILE INTERVAL | serve INTERVAL | feed RULES|none INTERVAL"),
+        ["size"] => size::measure(),
+        _ => panic!("size | write FILE INTERVAL | serve INTERVAL | feed RULES|none INTERVAL"),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What rules read from and write to: a store of series.
 
-use weir_promql::eval::{self, EvalError, Options};
+use std::cell::RefCell;
+
+use weir_promql::eval::{self, EvalError, Memo, Options};
 use weir_promql::labels::Labels;
 use weir_promql::store::{Refused, Store};
 use weir_promql::value::{Point, Sample, SampleValue, Value};
@@ -33,17 +35,30 @@ pub trait Append {
     fn append(&mut self, labels: &Labels, at_ms: i64, value: SampleValue) -> Result<(), Refused>;
 }
 
-/// A store with the way in which it is queried.
+/// A store with the way in which it is queried, and what queries found out since it was made.
 pub struct Series<'a> {
     /// The series.
-    pub store: &'a mut Store,
+    pub(super) store: &'a mut Store,
     /// How expressions are evaluated.
-    pub options: &'a Options,
+    pub(super) options: &'a Options,
+    memo: RefCell<Memo>,
+}
+
+impl<'a> Series<'a> {
+    /// A store that is changed only through what this gives, as long as it is there.
+    pub fn new(store: &'a mut Store, options: &'a Options) -> Self {
+        Self {
+            store,
+            options,
+            memo: RefCell::default(),
+        }
+    }
 }
 
 impl Query for Series<'_> {
     fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
-        eval::instant(self.store, expr.tree(), at_ms, self.options)
+        let mut memo = self.memo.borrow_mut();
+        eval::instant_with(self.store, expr.tree(), at_ms, self.options, &mut memo)
             .map(|outcome| outcome.value)
             .map_err(|why| match why {
                 EvalError::Invalid { message, .. } => message,
@@ -59,7 +74,9 @@ impl Append for Series<'_> {
             start_ms: 0,
             value,
         };
-        self.store.append(labels, point).map(|_| ())
+        let series = self.store.append(labels, point)?;
+        self.memo.get_mut().forget(series);
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::running::{Agent, PATIENCE};
 use crate::server::{PROGRAM, Prometheus};
 
+/// `Silent` is why the agent keeps a past of what is recorded.
 const RULES: &str = r#"
 groups:
 - name: walk
@@ -21,7 +22,7 @@ groups:
     expr: weir_build_info == 1
     labels: {severity: warning}
     annotations: {summary: "it is {{ $value }}"}
-  - {alert: Silent, expr: weir_build_info == 2, for: 5m}
+  - {alert: Silent, expr: "count_over_time(walk:weir_services[1m]) > 1000", for: 5m}
 "#;
 
 /// What is asked: method, path, form.
@@ -73,7 +74,8 @@ fn calls(now: u64) -> Vec<Call<'static>> {
         (
             "POST",
             "query",
-            vec![query("ALERTS"), ("time", now.to_string())],
+            // Of series that no rule looks back at, the last value is known and none before.
+            vec![query("ALERTS"), ("time", (now + 1).to_string())],
         ),
         ("GET", "query", vec![query("\"text\"")]),
         ("GET", "query", vec![query("weir_services[1m]")]),
@@ -128,6 +130,54 @@ fn calls(now: u64) -> Vec<Call<'static>> {
     ]
 }
 
+/// What promtool is asked for: words before the server's address, and after it.
+fn questions(now: u64) -> Vec<(Vec<String>, Vec<&'static str>)> {
+    let own =
+        |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+    let (start, end) = (format!("--start={}", now - 60), format!("--end={now}"));
+    let probes = "--match=weir_probe_attached";
+    vec![
+        (own(&["instant"]), vec!["1 + 1"]),
+        (own(&["instant"]), vec!["sum(weir_build_info)"]),
+        (own(&["instant"]), vec!["none_of_these"]),
+        (own(&["instant"]), vec!["sum("]),
+        (
+            own(&["range", &start, &end, "--step=15s"]),
+            vec!["count(weir_build_info)"],
+        ),
+        (own(&["series", &start, &end, probes]), vec![]),
+        (own(&["labels", &start, &end]), vec!["probe"]),
+        (own(&["labels"]), vec!["none"]),
+    ]
+}
+
+/// Whether promtool was content, and what it printed, without times.
+fn promtool(server: SocketAddr, (before, after): &(Vec<String>, Vec<&str>)) -> (bool, String) {
+    let mut promtool = Command::new("promtool");
+    promtool.arg("query").args(before);
+    promtool.arg(format!("http://{server}")).args(after);
+    let output = promtool.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines();
+    let lines = lines.map(|line| line.split_once(" @[").map_or(line, |(what, _)| what));
+    (
+        output.status.success(),
+        lines.collect::<Vec<_>>().join("\n"),
+    )
+}
+
+/// promtool speaks the same API, through the client of other Go programs.
+fn ask_by_promtool(servers: [SocketAddr; 2], now: u64) {
+    for question in questions(now) {
+        let [ours, theirs] = servers.map(|server| promtool(server, &question));
+        assert_eq!(ours.0, theirs.0, "{question:?}: {ours:?} {theirs:?}");
+        match question.0[0].as_str() {
+            "instant" | "labels" => assert_eq!(ours.1, theirs.1, "{question:?}"),
+            _ => assert_eq!(ours.1.is_empty(), theirs.1.is_empty(), "{question:?}"),
+        }
+    }
+}
+
 /// Maps from what users or metrics are called to text.
 const NAMED: [&str; 3] = ["metric", "labels", "annotations"];
 
@@ -155,10 +205,10 @@ fn fits(theirs: &Json, ours: &Json, place: &str) {
                 ours.is_empty(),
                 "{place}: {theirs:?} {ours:?}"
             );
-            // A time with its value, or a list of things of one kind.
-            let is_pair = theirs.first().is_some_and(Json::is_number);
+            // The same things, or some of one kind.
+            let are_same = theirs.len() == ours.len();
             for (number, one) in ours.iter().enumerate() {
-                let other = if is_pair { number } else { 0 };
+                let other = if are_same { number } else { 0 };
                 fits(&theirs[other], one, &format!("{place}[{number}]"));
             }
         }
@@ -187,7 +237,8 @@ fn grafana_finds_in_the_agent_what_it_finds_in_prometheus() {
     let file = dir.path().join("walk.yaml");
     std::fs::write(&file, RULES).unwrap();
     let agent = Agent::start(&format!(
-        "[alert]\nrule_files = ['{}']\nstate_dir = ''\nevaluation_seconds = 1.0\n",
+        "[alert]\nrule_files = ['{}']\nstate_dir = ''\nevaluation_seconds = 1.0\n\
+         external_labels = {{ job = 'beside', instance = 'here' }}\n",
         file.display()
     ));
     let prometheus = Prometheus::start(agent.address, RULES);
@@ -211,6 +262,7 @@ fn grafana_finds_in_the_agent_what_it_finds_in_prometheus() {
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs();
+    ask_by_promtool(servers, now);
     for call in calls(now) {
         let [ours, theirs] = servers.map(|server| curl(server, &call));
         let place = format!("{} {} {:?}", call.0, call.1, call.2);

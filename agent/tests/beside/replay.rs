@@ -183,10 +183,7 @@ pub(crate) fn replay(
     for (number, evaluation) in evaluations.iter().enumerate() {
         feed.until(evaluation.seen, &mut store);
         let mut source = Noting {
-            series: Series {
-                store: &mut store,
-                options: &options,
-            },
+            series: Series::new(&mut store, &options),
             notes: Vec::new(),
         };
         let at_ms = evaluation.at_ms;

@@ -1,11 +1,10 @@
 //! Aggregations over groups of series.
 
-use std::collections::HashMap;
-
+use super::hash::QuickMap;
 use super::{Eval, Evaluated, group, invalid, math, sort};
-use crate::ast::{AggregateOp, Expr, ExprKind, Span};
+use crate::ast::{AggregateOp, Expr, ExprKind, Span, Type};
 use crate::histogram::Histogram;
-use crate::labels::{Labels, LabelsBuilder, NAME, is_valid_name};
+use crate::labels::{Labels, LabelsBuilder, NAME, TYPE, UNIT, is_valid_name};
 use crate::number::{Kahan, Mean, general, plain};
 use crate::value::{Sample, SampleValue};
 
@@ -43,12 +42,14 @@ impl Grouping<'_> {
     /// The groups of a vector, in order of their first sample.
     fn groups(&self, vector: &[Sample]) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
-        let mut known: HashMap<String, usize> = HashMap::new();
-        let mut key = String::new();
+        let mut known: QuickMap<String, usize> = QuickMap::default();
+        let (mut key, mut last) = (String::new(), None::<(String, usize)>);
         for (at, sample) in vector.iter().enumerate() {
             key.clear();
             sample.labels.write_key(&mut key, |name| self.keeps(name));
-            let group = match known.get(&key) {
+            // Neighbours are often of one group.
+            let near = last.as_ref().filter(|(before, _)| *before == key);
+            let group = match near.map(|(_, group)| group).or_else(|| known.get(&key)) {
                 Some(group) => *group,
                 None => {
                     known.insert(key.clone(), groups.len());
@@ -61,6 +62,14 @@ impl Grouping<'_> {
                 }
             };
             groups[group].members.push(at);
+            match &mut last {
+                Some((before, number)) if *number != group => {
+                    before.clone_from(&key);
+                    *number = group;
+                }
+                Some(_) => {}
+                None => last = Some((key.clone(), group)),
+            }
         }
         groups
     }
@@ -94,6 +103,7 @@ impl Eval<'_> {
             Some(param) => self.scalar(param, at_ms)?,
             None => f64::NAN,
         };
+        self.names_unread = self.leaves_names(*op, inner, &grouping);
         let vector = self.vector(inner, at_ms)?;
         self.spend(vector.len() as u64)?;
         match op {
@@ -103,6 +113,26 @@ impl Eval<'_> {
             AggregateOp::LimitRatio => self.limit_ratio(vector, (param, expr.span)),
             _ => Ok(self.fold(*op, &vector, &grouping, param)),
         }
+    }
+
+    /// Whether the next call is one over ranges whose names do not matter, so
+    /// that none has to be taken off.
+    fn leaves_names(&self, op: AggregateOp, inner: &Expr, grouping: &Grouping<'_>) -> bool {
+        let ExprKind::Call { args, .. } = &inner.unwrap_parens().kind else {
+            return false;
+        };
+        let folds = !matches!(
+            op,
+            AggregateOp::Topk
+                | AggregateOp::Bottomk
+                | AggregateOp::Limitk
+                | AggregateOp::LimitRatio
+        );
+        folds
+            && !self.options.delayed_name_removal
+            && !grouping.without
+            && ![NAME, TYPE, UNIT].iter().any(|name| grouping.keeps(name))
+            && args.iter().any(|arg| arg.value_type() == Type::Matrix)
     }
 
     fn fold(

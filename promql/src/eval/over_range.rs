@@ -1,12 +1,13 @@
 //! Functions over ranges: one call for every series.
 
 use super::call::absent;
+use super::memo::{CallKey, Results};
 use super::selector::{Computed, Source};
 use super::{Eval, Evaluated, instant_rate, invalid, over_time, rate, regression};
 use crate::annotation::Annotations;
 use crate::ast::{Expr, ExprKind, Selector, Span};
-use crate::labels::Labels;
-use crate::storage::Window;
+use crate::labels::{Labels, NAME, TYPE, UNIT};
+use crate::storage::{SeriesId, Window};
 use crate::value::{Sample, SampleValue};
 
 /// One series in a range, as a function over ranges sees it.
@@ -56,6 +57,8 @@ impl Eval<'_> {
         (args, range_at): (&[Expr], usize),
         at_ms: i64,
     ) -> Evaluated<Vec<Sample>> {
+        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let names_unread = std::mem::take(&mut self.names_unread) && !keeps_name;
         let mut scalars = Vec::with_capacity(args.len());
         for (_, arg) in args.iter().enumerate().filter(|(at, _)| *at != range_at) {
             scalars.push(self.scalar(arg, at_ms)?);
@@ -80,6 +83,7 @@ impl Eval<'_> {
             anchored: selector.is_some_and(|selector| selector.anchored),
             smoothed: selector.is_some_and(|selector| selector.smoothed),
             bounds: (ranges.after_ms, ranges.until_ms),
+            keeps_name: keeps_name || names_unread,
             counters_seen: None,
             out: Vec::new(),
         };
@@ -87,7 +91,11 @@ impl Eval<'_> {
         if name == "absent_over_time" {
             return Ok(absent(!call.out.is_empty(), Some(arg)));
         }
-        self.unique_unless_delayed(&call.out, span)?;
+        if names_unread {
+            self.drop_unread(&mut call.out, span)?;
+        } else {
+            self.unique_unless_delayed(&call.out, span)?;
+        }
         Ok(call.out)
     }
 
@@ -99,12 +107,17 @@ impl Eval<'_> {
                 read_until_ms,
                 stats_only,
             } => {
+                let stored = Stored {
+                    read_ms: (read_after_ms, read_until_ms),
+                    stats_only,
+                };
+                let key = call.key(self, &stored);
+                let mut known = self.memo.as_deref_mut().map(|memo| memo.take(&key));
                 for id in ids.iter() {
-                    let window = self.read(*id, read_after_ms, read_until_ms, stats_only)?;
-                    if !window.is_empty() {
-                        call.apply(self, self.storage.labels(*id), false, &window)?;
-                    }
-                    self.window = window;
+                    call.series(self, *id, &stored, known.as_mut())?;
+                }
+                if let (Some(memo), Some(known)) = (self.memo.as_deref_mut(), known) {
+                    memo.give_back(key, known);
                 }
             }
             Source::Computed(list) => {
@@ -114,12 +127,47 @@ impl Eval<'_> {
                     window,
                 } in &list
                 {
-                    call.apply(self, labels, *drop_name, window)?;
+                    let value = call.compute(self, labels, window)?;
+                    call.add(self, labels, *drop_name, value);
                 }
             }
         }
         Ok(())
     }
+
+    /// Takes the names off that a function leaves behind, unless nobody reads
+    /// them and they tell nothing apart.
+    fn drop_unread(&self, vector: &mut [Sample], span: Span) -> Evaluated<()> {
+        let name = vector
+            .first()
+            .map_or("", |sample| sample.labels.name())
+            .to_owned();
+        let is_alike = |sample: &Sample| {
+            let is_other = |(label, value): (&str, &str)| match label {
+                NAME => value != name,
+                _ => label == TYPE || label == UNIT,
+            };
+            sample.value.float().is_some()
+                && !sample
+                    .labels
+                    .iter()
+                    .take_while(|(label, _)| *label <= UNIT)
+                    .any(is_other)
+        };
+        if !name.is_empty() && vector.iter().all(is_alike) {
+            return Ok(());
+        }
+        for sample in &mut *vector {
+            sample.labels = sample.labels.without_metadata();
+        }
+        self.check_unique(vector, span)
+    }
+}
+
+/// How series are read from the storage.
+struct Stored {
+    read_ms: (i64, i64),
+    stats_only: bool,
 }
 
 /// One call of a function over the ranges of many series.
@@ -132,19 +180,67 @@ struct RangeCall<'a> {
     anchored: bool,
     smoothed: bool,
     bounds: (i64, i64),
+    keeps_name: bool,
     /// The last metric whose name was looked at, to look at each once.
     counters_seen: Option<String>,
     out: Vec<Sample>,
 }
 
 impl RangeCall<'_> {
-    fn apply(
+    /// What tells this call's results from those of others.
+    fn key(&self, eval: &Eval<'_>, stored: &Stored) -> CallKey {
+        let (after_ms, until_ms) = self.bounds;
+        let (read_after_ms, read_until_ms) = stored.read_ms;
+        CallKey {
+            function: self.name.to_owned(),
+            scalars: self.scalars.iter().map(|number| number.to_bits()).collect(),
+            times: [after_ms, until_ms, read_after_ms, read_until_ms, self.at_ms],
+            extended: (self.anchored, self.smoothed),
+            start_timestamps: eval.options.start_timestamps,
+            stats_only: stored.stats_only,
+        }
+    }
+
+    /// Adds the result of a stored series, from memory if another query had it.
+    fn series(
         &mut self,
         eval: &mut Eval<'_>,
-        labels: &Labels,
-        drop_name: bool,
-        window: &Window,
+        id: SeriesId,
+        stored: &Stored,
+        mut known: Option<&mut Results>,
     ) -> Evaluated<()> {
+        let storage = eval.storage;
+        if let Some((value, samples)) = known.as_ref().and_then(|known| known.get(id)) {
+            eval.spend(samples)?;
+            self.add(eval, storage.labels(id), false, value.map(Into::into));
+            return Ok(());
+        }
+        let told = eval.notes.told();
+        let (after_ms, until_ms) = stored.read_ms;
+        let window = eval.read(id, after_ms, until_ms, stored.stats_only)?;
+        let value = if window.is_empty() {
+            None
+        } else {
+            self.compute(eval, storage.labels(id), &window)?
+        };
+        let number = value.as_ref().map(SampleValue::float);
+        if let Some(known) = &mut known
+            && number != Some(None)
+            && told == eval.notes.told()
+        {
+            known.insert(id, (number.flatten(), window.weight().max(1)));
+        }
+        eval.window = window;
+        self.add(eval, storage.labels(id), false, value);
+        Ok(())
+    }
+
+    fn compute(
+        &self,
+        eval: &mut Eval<'_>,
+        labels: &Labels,
+        window: &Window,
+    ) -> Evaluated<Option<SampleValue>> {
         let range = Range {
             labels,
             window,
@@ -156,9 +252,18 @@ impl RangeCall<'_> {
             start_timestamps: eval.options.start_timestamps,
             scalars: self.scalars,
         };
-        let result = (self.function)(&range, &mut eval.notes);
-        let Some(value) = result.map_err(|reason| invalid(self.span, reason))? else {
-            return Ok(());
+        (self.function)(&range, &mut eval.notes).map_err(|reason| invalid(self.span, reason))
+    }
+
+    fn add(
+        &mut self,
+        eval: &mut Eval<'_>,
+        labels: &Labels,
+        drop_name: bool,
+        value: Option<SampleValue>,
+    ) {
+        let Some(value) = value else {
+            return;
         };
         if matches!(self.name, "rate" | "increase") && value.float().is_some() {
             self.doubt_counter(eval, labels);
@@ -168,11 +273,10 @@ impl RangeCall<'_> {
             value,
             drop_name,
         };
-        if !matches!(self.name, "last_over_time" | "first_over_time") {
+        if !self.keeps_name {
             eval.forget_name(&mut sample);
         }
         self.out.push(sample);
-        Ok(())
     }
 
     /// Says so if a metric's name or type does not look like a counter's.

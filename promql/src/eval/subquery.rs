@@ -83,7 +83,7 @@ impl Eval<'_> {
     }
 
     fn subquery_step(&mut self, inner: &Expr, id: usize, at_ms: i64) -> Evaluated<Rc<[Sample]>> {
-        if let Some(known) = self.memo.steps.get(&(id, at_ms)) {
+        if let Some(known) = self.steps.steps.get(&(id, at_ms)) {
             return Ok(known.clone());
         }
         let vector: Rc<[Sample]> = match self.eval(inner, at_ms)? {
@@ -96,7 +96,7 @@ impl Eval<'_> {
                 ));
             }
         };
-        self.memo.insert((id, at_ms), vector.clone());
+        self.steps.insert((id, at_ms), vector.clone());
         Ok(vector)
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of the evaluator: limits, and any expression on any data.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -419,6 +421,58 @@ proptest! {
         column.sort();
         row.sort();
         prop_assert_eq!(column, row, "{}", text);
+    }
+
+    #[test]
+    fn what_queries_share_does_not_change_their_answers(
+        texts in prop::collection::vec(expression(), 1..4), data in data(), delayed in any::<bool>(),
+        at_ms in 100_000i64..600_000, added in 0usize..8,
+    ) {
+        let mut store = store(&data);
+        let options = options(delayed);
+        let mut memo = Memo::default();
+        for round in 0..3 {
+            for expr in texts.iter().filter_map(|text| parse(text).ok()) {
+                let told = |outcome: Result<Outcome, EvalError>| {
+                    let outcome = outcome.map(|outcome| {
+                        let notes: Vec<_> = outcome.annotations.iter().cloned().collect();
+                        (outcome.value, notes, outcome.samples)
+                    });
+                    format!("{outcome:?}")
+                };
+                let alone = told(instant(&store, &expr, at_ms, &options));
+                let shared = told(instant_with(&store, &expr, at_ms, &options, &mut memo));
+                prop_assert_eq!(alone, shared);
+            }
+            if let Some((labels, _)) = data.get(added) {
+                let point = Point { at_ms: at_ms - 9 + round, start_ms: 0, value: 7.0.into() };
+                if let Ok(series) = store.append(labels, point) {
+                    memo.forget(series);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_nobody_reads_may_stay(
+        data in data(), at_ms in 100_000i64..600_000,
+        function in prop::sample::select(vec!["rate", "increase", "max_over_time", "last_over_time", "count_over_time"]),
+        selector in prop::sample::select(vec!["a", "a_total", "{job=~\".+\"}", "{le=\"1\"}", "{__name__=~\"a|b\"}"]),
+        op in prop::sample::select(vec!["sum", "max", "avg", "count", "topk", "quantile"]),
+        by in prop::sample::select(vec!["", "by (job)", "by (__name__)", "without (le)", "by (job, le)"]),
+    ) {
+        let param = match op { "topk" => "1, ", "quantile" => "0.5, ", _ => "" };
+        let call = format!("{function}({selector}[5m])");
+        let store = store(&data);
+        let ask = |inner: String| {
+            let text = format!("{op} {by} ({param}{inner})");
+            let outcome = instant(&store, &parse(&text).unwrap(), at_ms, &options(false));
+            let outcome = outcome.map(|outcome| (outcome.value, outcome.annotations.iter().cloned().collect::<Vec<_>>()));
+            // Where it stands differs.
+            outcome.map_err(|why| why.to_string().split_once(": ").map(|(_, what)| what.to_owned()))
+        };
+        let plain = format!("{:?}", ask(call.clone()));
+        prop_assert_eq!(plain, format!("{:?}", ask(format!("({call} or nothing)"))));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const STALE: u8 = 32;
 const WHOLE_LIMIT: f64 = 9_007_199_254_740_992.0;
 
 /// What the next sample is compared with.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct State {
     at_ms: i64,
     step_ms: i64,
@@ -28,13 +28,20 @@ struct State {
     value: f64,
 }
 
-/// A chunk that still grows or is closed; both read the same.
+/// A chunk that still grows, and may lose what is too old.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
     count: u16,
+    /// What the first sample is compared with.
+    head: State,
     state: State,
 }
+
+/// By how much a chunk grows: there are many, and few bytes in each.
+const GROWTH: usize = 16;
+/// Most samples take no more.
+const USUAL_SAMPLE: usize = 8;
 
 impl Chunk {
     pub(super) fn len(&self) -> u16 {
@@ -50,12 +57,43 @@ impl Chunk {
         self.bytes.capacity()
     }
 
-    /// Gives back the room that was left to grow.
-    pub(super) fn close(&mut self) {
-        self.bytes.shrink_to_fit();
+    /// Without the room that was left to grow.
+    pub(super) fn close(self) -> Closed {
+        if self.head != State::default() {
+            let mut whole = Self::default();
+            self.iter().for_each(|point| whole.push(point));
+            return whole.close();
+        }
+        Closed {
+            bytes: self.bytes.into_boxed_slice(),
+            end_ms: self.state.at_ms,
+            count: self.count,
+        }
+    }
+
+    /// Drops samples that are not newer.
+    pub(super) fn drop_until(&mut self, until_ms: i64) {
+        if self.count > 0 && self.state.at_ms <= until_ms {
+            *self = Self::default();
+        }
+        let mut iter = self.iter();
+        let (mut dropped, mut left) = (0, (self.bytes.len(), self.head));
+        while iter.next().is_some_and(|point| point.at_ms <= until_ms) {
+            dropped += 1;
+            left = (iter.rest.len(), iter.state);
+        }
+        if dropped > 0 {
+            let (rest, head) = left;
+            self.bytes.drain(..self.bytes.len() - rest);
+            self.head = head;
+            self.count -= dropped;
+        }
     }
 
     pub(super) fn push(&mut self, point: FloatPoint) {
+        if self.bytes.capacity() - self.bytes.len() < USUAL_SAMPLE {
+            self.bytes.reserve_exact(GROWTH);
+        }
         let before = self.state;
         let flags_at = self.bytes.len();
         self.bytes.push(0);
@@ -89,11 +127,34 @@ impl Chunk {
     }
 
     pub(super) fn iter(&self) -> ChunkIter<'_> {
-        ChunkIter {
-            rest: &self.bytes,
-            state: State::default(),
-            units: (0, 0),
-        }
+        ChunkIter::new(&self.bytes, self.head)
+    }
+}
+
+/// A chunk that is full.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    bytes: Box<[u8]>,
+    end_ms: i64,
+    count: u16,
+}
+
+impl Closed {
+    pub(super) fn len(&self) -> u16 {
+        self.count
+    }
+
+    /// Time of the newest sample.
+    pub(super) fn end_ms(&self) -> i64 {
+        self.end_ms
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn iter(&self) -> ChunkIter<'_> {
+        ChunkIter::new(&self.bytes, State::default())
     }
 }
 
@@ -134,7 +195,15 @@ impl Iterator for ChunkIter<'_> {
     }
 }
 
-impl ChunkIter<'_> {
+impl<'a> ChunkIter<'a> {
+    fn new(rest: &'a [u8], state: State) -> Self {
+        Self {
+            rest,
+            state,
+            units: (0, 0),
+        }
+    }
+
     fn read_value(&mut self, flags: u8) -> Option<()> {
         let kind = flags & (WHOLE | THOUSANDTHS);
         if kind != 0 {
@@ -250,8 +319,34 @@ mod tests {
         }
 
         #[test]
+        fn what_is_cut_off_does_not_change_the_rest(
+            points in prop::collection::vec((1i64..1_000_000, any::<i64>(), value()), 1..100),
+            cuts in prop::collection::vec(0usize..100, 1..8),
+        ) {
+            let (mut chunk, mut sent, mut at_ms) = (Chunk::default(), Vec::new(), 0);
+            for (number, (step, start_ms, value)) in points.into_iter().enumerate() {
+                at_ms += step;
+                chunk.push(FloatPoint { at_ms, start_ms, value });
+                sent.push((at_ms, start_ms, value.to_bits()));
+                if cuts.contains(&number) {
+                    let until_ms = sent[sent.len() / 2].0;
+                    chunk.drop_until(until_ms);
+                    sent.retain(|(at_ms, ..)| *at_ms > until_ms);
+                }
+                prop_assert_eq!(usize::from(chunk.len()), sent.len());
+            }
+            let bits = |points: ChunkIter<'_>| -> Vec<_> {
+                points.map(|point| (point.at_ms, point.start_ms, point.value.to_bits())).collect()
+            };
+            prop_assert_eq!(&bits(chunk.iter()), &sent);
+            let closed = chunk.close();
+            prop_assert_eq!(closed.len(), u16::try_from(sent.len()).unwrap());
+            prop_assert_eq!(bits(closed.iter()), sent);
+        }
+
+        #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let iter = ChunkIter { rest: &bytes, state: State::default(), units: (0, 0) };
+            let iter = ChunkIter::new(&bytes, State::default());
             prop_assert!(iter.count() <= bytes.len());
         }
     }

@@ -1,10 +1,13 @@
 //! What an expression needs of the past: per selector, its range, offset and
 //! lookback, and those of the subqueries around it.
 
+use std::collections::HashMap;
+
 use thiserror::Error;
 
 use crate::ast::{At, Expr, ExprKind, Offset, Selector, Span};
-use crate::matcher::Matcher;
+use crate::labels::{Labels, NAME};
+use crate::matcher::{Matcher, matches_all};
 
 /// Series to keep a window of.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,4 +133,39 @@ fn fixed(ms: Option<i64>, span: Span) -> Result<i64, Unbounded> {
         what: "a duration that depends on the query",
         span,
     })
+}
+
+/// Needs by the metrics that they name, so that a series is compared with few.
+#[derive(Default)]
+pub(super) struct Windows {
+    all: Vec<Need>,
+    by_name: HashMap<String, Vec<usize>>,
+    nameless: Vec<usize>,
+}
+
+impl Windows {
+    pub(super) fn new(all: Vec<Need>) -> Self {
+        let mut windows = Self::default();
+        for (at, need) in all.iter().enumerate() {
+            let mut of_name = need.matchers.iter().filter(|matcher| matcher.name == NAME);
+            match of_name.find_map(Matcher::candidates) {
+                Some(names) => {
+                    for name in names {
+                        windows.by_name.entry(name.clone()).or_default().push(at);
+                    }
+                }
+                None => windows.nameless.push(at),
+            }
+        }
+        Self { all, ..windows }
+    }
+
+    /// The longest window that any need asks for, in milliseconds.
+    pub(super) fn of(&self, labels: &Labels) -> i64 {
+        let named = self.by_name.get(labels.name());
+        let near = named.into_iter().flatten().chain(&self.nameless);
+        let needs = near.filter_map(|at| self.all.get(*at));
+        let matching = needs.filter(|need| matches_all(&need.matchers, labels));
+        matching.map(|need| need.window_ms).max().unwrap_or(0)
+    }
 }

@@ -1,30 +1,39 @@
-//! The past of one series: closed chunks of numbers, one that grows, and
-//! histograms as they are.
+//! The past of one series: a chunk of numbers that grows at its end and is cut
+//! at its beginning, and what only long windows and histograms have.
 
 use std::collections::VecDeque;
 
-use super::chunk::{CHUNK_SAMPLES, Chunk};
+use super::chunk::{CHUNK_SAMPLES, Chunk, Closed};
 use crate::storage::{FloatPoint, HistogramPoint, Window};
 use crate::value::{Point, SampleValue};
 
 /// Points of one series, oldest first.
 #[derive(Clone, Default)]
 pub(super) struct History {
-    closed: VecDeque<Chunk>,
     open: Chunk,
+    more: Option<Box<More>>,
+}
+
+/// What most series do not have.
+#[derive(Clone, Default)]
+struct More {
+    /// Numbers before the open chunk.
+    closed: VecDeque<Closed>,
     histograms: VecDeque<HistogramPoint>,
+    /// Of both.
     samples: u64,
-    closed_bytes: usize,
-    histogram_bytes: usize,
+    /// Of both, the queues themselves left out.
+    bytes: usize,
 }
 
 impl History {
     pub(super) fn push(&mut self, point: &Point) {
-        self.samples += 1;
         match &point.value {
             SampleValue::Histogram(value) => {
-                self.histogram_bytes += value.heap_bytes();
-                self.histograms.push_back(HistogramPoint {
+                let more = self.more.get_or_insert_default();
+                more.samples += 1;
+                more.bytes += value.heap_bytes();
+                more.histograms.push_back(HistogramPoint {
                     at_ms: point.at_ms,
                     start_ms: point.start_ms,
                     value: value.clone(),
@@ -32,9 +41,11 @@ impl History {
             }
             SampleValue::Float(value) => {
                 if self.open.len() >= CHUNK_SAMPLES {
-                    self.open.close();
-                    self.closed_bytes += self.open.heap_bytes();
-                    self.closed.push_back(std::mem::take(&mut self.open));
+                    let closed = std::mem::take(&mut self.open).close();
+                    let more = self.more.get_or_insert_default();
+                    more.samples += u64::from(closed.len());
+                    more.bytes += closed.heap_bytes();
+                    more.closed.push_back(closed);
                 }
                 self.open.push(FloatPoint {
                     at_ms: point.at_ms,
@@ -45,31 +56,41 @@ impl History {
         }
     }
 
-    /// Drops chunks whose last sample is not newer than `until_ms`.
+    /// Drops what is not newer than `until_ms`; of a long window, chunk by chunk.
     pub(super) fn drop_until(&mut self, until_ms: i64) {
-        while let Some(chunk) = self.closed.pop_front_if(|chunk| chunk.end_ms() <= until_ms) {
-            self.samples -= u64::from(chunk.len());
-            self.closed_bytes -= chunk.heap_bytes();
+        let Some(more) = &mut self.more else {
+            self.open.drop_until(until_ms);
+            return;
+        };
+        let is_old = |old: &mut Closed| old.end_ms() <= until_ms;
+        while let Some(old) = more.closed.pop_front_if(is_old) {
+            more.samples -= u64::from(old.len());
+            more.bytes -= old.heap_bytes();
         }
-        while let Some(old) = self.histograms.pop_front_if(|old| old.at_ms <= until_ms) {
-            self.samples -= 1;
-            self.histogram_bytes -= old.value.heap_bytes();
+        let is_old = |old: &mut HistogramPoint| old.at_ms <= until_ms;
+        while let Some(old) = more.histograms.pop_front_if(is_old) {
+            more.samples -= 1;
+            more.bytes -= old.value.heap_bytes();
+        }
+        if more.closed.is_empty() {
+            self.open.drop_until(until_ms);
         }
     }
 
     /// Samples held.
     pub(super) fn len(&self) -> u64 {
-        self.samples
+        let more = self.more.as_ref().map_or(0, |more| more.samples);
+        more + u64::from(self.open.len())
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let queues = self.closed.capacity() * size_of::<Chunk>()
-            + self.histograms.capacity() * size_of::<HistogramPoint>();
-        size_of::<Self>()
-            + self.closed_bytes
-            + self.open.heap_bytes()
-            + queues
-            + self.histogram_bytes
+        let more = self.more.as_ref().map_or(0, |more| {
+            size_of::<More>()
+                + more.closed.capacity() * size_of::<Closed>()
+                + more.histograms.capacity() * size_of::<HistogramPoint>()
+                + more.bytes
+        });
+        size_of::<Self>() + self.open.heap_bytes() + more
     }
 
     pub(super) fn window(&self, after_ms: i64, until_ms: i64, window: &mut Window) {
@@ -78,14 +99,13 @@ impl History {
                 window.floats.push(point);
             }
         });
-        let start = self
-            .histograms
-            .partition_point(|point| point.at_ms <= after_ms);
-        for point in self
-            .histograms
-            .range(start..)
-            .take_while(|point| point.at_ms <= until_ms)
-        {
+        let Some(more) = &self.more else {
+            return;
+        };
+        let points = &more.histograms;
+        let start = points.partition_point(|point| point.at_ms <= after_ms);
+        let points = points.range(start..);
+        for point in points.take_while(|point| point.at_ms <= until_ms) {
             if !crate::value::is_stale(point.value.sum) {
                 window.histograms.push(point.clone());
             }
@@ -100,17 +120,17 @@ impl History {
             start_ms: point.start_ms,
             value: point.value.into(),
         });
-        let end = self
-            .histograms
-            .partition_point(|point| point.at_ms <= until_ms);
-        let histogram = end.checked_sub(1).and_then(|at| self.histograms.get(at));
-        let histogram = histogram
-            .filter(|point| point.at_ms > after_ms)
-            .map(|point| Point {
-                at_ms: point.at_ms,
-                start_ms: point.start_ms,
-                value: SampleValue::Histogram(point.value.clone()),
-            });
+        let histogram = self.more.as_ref().and_then(|more| {
+            let points = &more.histograms;
+            let end = points.partition_point(|point| point.at_ms <= until_ms);
+            points.get(end.checked_sub(1)?)
+        });
+        let histogram = histogram.filter(|point| point.at_ms > after_ms);
+        let histogram = histogram.map(|point| Point {
+            at_ms: point.at_ms,
+            start_ms: point.start_ms,
+            value: SampleValue::Histogram(point.value.clone()),
+        });
         match (float, histogram) {
             (Some(a), Some(b)) => Some(if a.at_ms > b.at_ms { a } else { b }),
             (a, b) => a.or(b),
@@ -118,9 +138,12 @@ impl History {
     }
 
     fn each_float(&self, after_ms: i64, until_ms: i64, mut take: impl FnMut(FloatPoint)) {
-        let chunks = self.closed.iter().chain(std::iter::once(&self.open));
-        for chunk in chunks.filter(|chunk| chunk.len() > 0 && chunk.end_ms() > after_ms) {
-            for point in chunk.iter() {
+        let closed = self.more.iter().flat_map(|more| &more.closed);
+        let closed = closed.filter(|chunk| chunk.end_ms() > after_ms);
+        let open = std::iter::once(&self.open).filter(|chunk| chunk.len() > 0);
+        let open = open.filter(|chunk| chunk.end_ms() > after_ms);
+        for points in closed.map(Closed::iter).chain(open.map(Chunk::iter)) {
+            for point in points {
                 if point.at_ms > until_ms {
                     return;
                 }

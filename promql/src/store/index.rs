@@ -5,6 +5,15 @@ use std::collections::HashMap;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 
+/// Series that may match.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// Ascending.
+    pub(super) ids: Vec<u32>,
+    /// Places of the matchers that are still to be asked; the others hold.
+    pub(super) open: Vec<usize>,
+}
+
 /// Lists of series ids, ascending, by label name and value.
 #[derive(Default)]
 pub(super) struct Index {
@@ -57,22 +66,43 @@ impl Index {
         }
     }
 
-    /// Series that may match: those of the matcher that leaves the fewest.
-    /// None if no matcher names values, so that all series may match.
-    pub(super) fn candidates(&self, matchers: &[Matcher]) -> Option<Vec<u32>> {
-        let lists = matchers.iter().filter_map(|matcher| {
-            let wanted = matcher.candidates()?;
+    /// Series that may match: those with all values that `=` asks for, or else those of the matcher
+    /// that leaves the fewest. None if no matcher names values, so that all series may match.
+    pub(super) fn candidates(&self, matchers: &[Matcher]) -> Option<Candidates> {
+        let mut exact: Vec<&[u32]> = Vec::new();
+        let mut fewest: Option<Vec<&[u32]>> = None;
+        let mut open = Vec::new();
+        for (at, matcher) in matchers.iter().enumerate() {
             // A matcher that takes the empty value also takes series without the label.
-            let selective = wanted.iter().all(|value| !value.is_empty());
-            selective.then(|| self.lists(&matcher.name, wanted))
-        });
-        let size = |lists: &Vec<&[u32]>| lists.iter().map(|list| list.len()).sum::<usize>();
-        let lists = lists.min_by_key(size)?;
-        let mut ids = lists.concat();
-        if lists.len() > 1 {
-            ids.sort_unstable();
+            let wanted = matcher.candidates();
+            let Some(wanted) = wanted.filter(|all| all.iter().all(|value| !value.is_empty()))
+            else {
+                open.push(at);
+                continue;
+            };
+            let lists = self.lists(&matcher.name, wanted);
+            match lists.as_slice() {
+                [] => return Some(Candidates::default()),
+                [one] => exact.push(one),
+                _ => {
+                    open.push(at);
+                    if fewest.as_ref().is_none_or(|few| count(&lists) < count(few)) {
+                        fewest = Some(lists);
+                    }
+                }
+            }
         }
-        Some(ids)
+        exact.sort_unstable_by_key(|list| list.len());
+        let ids = match (exact.split_first(), fewest) {
+            (Some((first, others)), _) => intersect(first, others),
+            (None, Some(lists)) => {
+                let mut ids = lists.concat();
+                ids.sort_unstable();
+                ids
+            }
+            (None, None) => return None,
+        };
+        Some(Candidates { ids, open })
     }
 
     fn lists(&self, name: &str, wanted: &[String]) -> Vec<&[u32]> {
@@ -86,4 +116,28 @@ impl Index {
     pub(super) fn heap_bytes(&self) -> usize {
         self.bytes
     }
+}
+
+fn count(lists: &[&[u32]]) -> usize {
+    lists.iter().map(|list| list.len()).sum()
+}
+
+/// What stands in the first list and in all others; all ascend.
+fn intersect(first: &[u32], others: &[&[u32]]) -> Vec<u32> {
+    let mut ids = first.to_vec();
+    for other in others {
+        let mut rest = *other;
+        ids.retain(|id| {
+            // Few are looked for in many: steps that double find the place.
+            let mut step = 1;
+            while rest.get(step).is_some_and(|have| have < id) {
+                step *= 2;
+            }
+            let near = rest.get(..=step).unwrap_or(rest);
+            let at = near.partition_point(|have| have < id);
+            rest = rest.get(at..).unwrap_or_default();
+            rest.first() == Some(id)
+        });
+    }
+    ids
 }

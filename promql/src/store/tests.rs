@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::matcher::MatchOp;
+use crate::matcher::{MatchOp, matches_all};
 use crate::parse::parse;
 
 fn point(at_ms: i64, value: f64) -> Point {
@@ -151,6 +151,47 @@ fn five_thousand_series_for_ten_minutes_stay_below_ten_megabytes() {
 }
 
 #[test]
+fn what_leaves_the_window_is_dropped() {
+    let mut store = Store::new(StoreLimits::default());
+    store.set_needs(vec![keep("m", 300_000)]);
+    for step in 0..1_000i64 {
+        let sample = point(step * 10_000, step as f64);
+        store.append(&series("m", 1), sample).unwrap();
+        assert!(store.stats().samples <= 30, "{}", store.stats().samples);
+        let mut window = Window::default();
+        store.window(
+            SeriesId(0),
+            (step - 30) * 10_000,
+            step * 10_000,
+            &mut window,
+        );
+        let values: Vec<_> = window
+            .floats
+            .iter()
+            .map(|point| point.value as i64)
+            .collect();
+        let wanted: Vec<_> = ((step - 29).max(0)..=step).collect();
+        assert_eq!(values, wanted);
+    }
+}
+
+#[test]
+fn a_need_counts_for_the_metrics_that_it_names() {
+    let need = |op, name: &str, window_ms| Need {
+        matchers: vec![Matcher::new("__name__", op, name).unwrap()],
+        window_ms,
+    };
+    let windows = Windows::new(vec![
+        keep("a", 1),
+        need(MatchOp::Regex, "a|b", 2),
+        need(MatchOp::Regex, "c.*", 3),
+        need(MatchOp::NotEqual, "b", 4),
+    ]);
+    let of = |name: &str| windows.of(&Labels::new([("__name__", name)]));
+    assert_eq!([of("a"), of("b"), of("cd"), of("")], [4, 2, 4, 4]);
+}
+
+#[test]
 fn needs_sum_up_ranges_offsets_and_subqueries() {
     let of = |text: &str| {
         let expr = parse(text).unwrap();
@@ -172,13 +213,15 @@ proptest! {
         values in prop::collection::vec(("[ab]{0,2}", "[cd]{0,2}"), 1..40),
         op in prop_oneof![Just(MatchOp::Equal), Just(MatchOp::NotEqual), Just(MatchOp::Regex), Just(MatchOp::NotRegex)],
         wanted in "[ab]{0,2}(\\|[ab]{0,2}){0,2}",
+        exact in prop::option::of("[cd]{0,2}"),
     ) {
         let mut store = Store::new(StoreLimits::default());
         for (x, y) in &values {
             let labels = Labels::new([("__name__", "m"), ("x", x), ("y", y)]);
             let _ = store.append(&labels, point(1, 1.0));
         }
-        let matchers = [Matcher::new("x", op, &wanted).unwrap(), Matcher::equal("__name__", "m")];
+        let mut matchers = vec![Matcher::new("x", op, &wanted).unwrap(), Matcher::equal("__name__", "m")];
+        matchers.extend(exact.map(|exact| Matcher::equal("y", &exact)));
         let mut found = Vec::new();
         store.select(&matchers, usize::MAX, &mut found).unwrap();
         let mut scanned: Vec<_> = (0..store.entries.len() as u32).map(SeriesId).collect();

@@ -5,12 +5,14 @@
 mod peer;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use self::peer::{Peers, Role};
 use super::{
@@ -37,6 +39,8 @@ pub(crate) struct Args {
 
 /// Weir's share of what the others take.
 const SHARE: f64 = 0.1;
+/// Most that a store of 5,000 series and ten minutes may take, in MB.
+const STORE_MB: f64 = 10.0;
 const MB: f64 = (1 << 20) as f64;
 
 /// Processor time in milliseconds and resident bytes of one process, over the time of counting.
@@ -97,7 +101,35 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     let evaluations = took.as_secs_f64() / args.interval as f64;
     let mut report = report(cost, evaluations);
     peers.check(&mut report, evaluations)?;
+    drop(peers);
+    size(&example, &mut report)?;
     Ok(report)
+}
+
+/// What Weir's store takes for ten minutes of 5,000 series.
+fn size(example: &Path, report: &mut Report) -> Result<()> {
+    let output = Command::new(example).arg("size").output();
+    let output = output.context("asking how large the store is")?;
+    let said: Value = serde_json::from_slice(&output.stdout).context("it says no size")?;
+    let mb = |key: &str| said[key].as_f64().unwrap_or(f64::INFINITY) / MB;
+    let name = "store of 5,000 series, 10 minutes every 10 s";
+    report.judge(
+        format!("{name}, by its own count"),
+        "MB",
+        &[mb("bytes")],
+        STORE_MB,
+    );
+    report.judge(
+        format!("{name}, resident"),
+        "MB",
+        &[mb("resident")],
+        STORE_MB,
+    );
+    report.notes.push(format!(
+        "the store of 5,000 series holds {} samples, after half an hour of appending",
+        said["samples"]
+    ));
+    Ok(())
 }
 
 /// Waits, and ends early if a process does.
@@ -128,48 +160,33 @@ fn report(cost: impl Fn(Role) -> Cost, evaluations: f64) -> Report {
     add("Weir: rules alone", weir);
     add("Prometheus: rules alone", prometheus);
     add("vmalert and what it asks: rules alone", vmalert);
-    let mut judge = |name: &str, ours: f64, theirs: f64| {
-        let share = if theirs > 0.0 {
-            ours / theirs
-        } else {
-            f64::INFINITY
+    let (whole, other) = (cost(Role::Weir), cost(Role::Prometheus));
+    let process = cost(Role::Vmalert);
+    let asked = process.and(cost(Role::Victoria));
+    for (name, ours, theirs) in [
+        ("rules alone: Weir / Prometheus", weir, prometheus),
+        ("rules alone: Weir / vmalert and asked", weir, vmalert),
+        ("rules alone: Weir / vmalert process", weir, process),
+        ("whole: Weir / Prometheus", whole, other),
+        ("whole: Weir / vmalert and asked", whole, asked),
+    ] {
+        let share = |ours: f64, theirs: f64| {
+            let share = if theirs > 0.0 {
+                ours / theirs
+            } else {
+                f64::INFINITY
+            };
+            [share]
         };
-        report.judge(name, "ratio", &[share], SHARE);
-    };
-    let (whole, bare) = (cost(Role::Weir), cost(Role::Prometheus));
-    let asked = cost(Role::Vmalert).and(cost(Role::Victoria));
-    judge(
-        "rules alone, time: Weir / Prometheus",
-        weir.cpu_ms,
-        prometheus.cpu_ms,
-    );
-    judge(
-        "rules alone, time: Weir / vmalert and asked",
-        weir.cpu_ms,
-        vmalert.cpu_ms,
-    );
-    judge(
-        "rules alone, time: Weir / vmalert process",
-        weir.cpu_ms,
-        cost(Role::Vmalert).cpu_ms,
-    );
-    judge("whole, time: Weir / Prometheus", whole.cpu_ms, bare.cpu_ms);
-    judge("whole, memory: Weir / Prometheus", whole.rss, bare.rss);
-    judge(
-        "whole, memory: Weir / vmalert and asked",
-        whole.rss,
-        asked.rss,
-    );
-    judge(
-        "whole, memory: Weir / vmalert process",
-        whole.rss,
-        cost(Role::Vmalert).rss,
-    );
+        let (time, memory) = (format!("{name}, time"), format!("{name}, memory"));
+        report.judge(&time, "ratio", &share(ours.cpu_ms, theirs.cpu_ms), SHARE);
+        report.judge(&memory, "ratio", &share(ours.rss, theirs.rss), SHARE);
+    }
     report.notes.extend(
         [
-            "rules alone: the process with rules less the same process without, in the same run; of memory this is mostly the collector's chance, so the whole is judged",
+            "rules alone: the process with rules less the same process without, in the same run",
             "Weir: its real store and rule set in a process of its own that makes the series itself; the others scrape and parse them, which the difference leaves out and the whole does not",
-            "vmalert and what it asks: vmalert's process and what the VictoriaMetrics grows by that it asks and writes to",
+            "vmalert and what it asks: vmalert's process and what the VictoriaMetrics grows by that it asks and writes to; vmalert's process alone evaluates no expression and keeps no sample",
             "Weir keeps windows only for rules: without rules its process holds last values",
         ]
         .map(str::to_owned),

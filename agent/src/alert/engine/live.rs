@@ -28,7 +28,7 @@ impl Live<'_> {
         target: &'a [(String, String)],
     ) -> LiveSeries<'a> {
         LiveSeries {
-            series: Series { store, options },
+            series: Series::new(store, options),
             target,
             live: self,
             read: OnceCell::new(),

@@ -41,19 +41,13 @@ impl Bench {
     }
 
     fn put(&mut self, labels: &[(&str, &str)], at_ms: i64, value: f64) {
-        let mut source = Series {
-            store: &mut self.store,
-            options: &self.options,
-        };
+        let mut source = Series::new(&mut self.store, &self.options);
         let labels = Labels::new(labels.iter().copied());
         source.append(&labels, at_ms, value.into()).unwrap();
     }
 
     fn evaluate(&mut self, at_ms: i64) -> Evaluation {
-        let mut source = Series {
-            store: &mut self.store,
-            options: &self.options,
-        };
+        let mut source = Series::new(&mut self.store, &self.options);
         let ticks = Cell::new(0);
         let clock = || {
             ticks.set(ticks.get() + 5);
@@ -63,10 +57,7 @@ impl Bench {
     }
 
     fn ask(&mut self, text: &str, at_ms: i64) -> Vec<String> {
-        let source = Series {
-            store: &mut self.store,
-            options: &self.options,
-        };
+        let source = Series::new(&mut self.store, &self.options);
         let value: Value = source
             .instant(&Expression::parse(text).unwrap(), at_ms)
             .unwrap();
@@ -251,10 +242,7 @@ fn templates_may_query_and_pages_carry_what_is_added_to_them() {
     );
     bench.put(&[("__name__", "x"), ("n", "1")], 0, 1.0);
     bench.put(&[("__name__", "x"), ("n", "2")], 0, 2.0);
-    let mut source = Series {
-        store: &mut bench.store,
-        options: &bench.options,
-    };
+    let mut source = Series::new(&mut bench.store, &bench.options);
     let added: Pairs = [
         ("cause".to_owned(), "network".to_owned()),
         ("a".to_owned(), "not this".to_owned()),

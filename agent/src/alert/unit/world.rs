@@ -110,10 +110,7 @@ impl World {
     /// # Errors
     /// If a sample cannot be taken, with the rules that failed.
     pub(super) fn advance(&mut self, at_ms: i64) -> Result<(), Vec<String>> {
-        let mut source = Series {
-            store: &mut self.store,
-            options: &self.options,
-        };
+        let mut source = Series::new(&mut self.store, &self.options);
         while let Some((time_ms, series, value)) = self.coming.pop_if(|(time, ..)| *time <= at_ms) {
             let labels = &self.labels[series];
             let taken = source.append(labels, time_ms, value);
@@ -143,10 +140,7 @@ impl World {
     /// If it has none.
     pub(super) fn query(&mut self, text: &str, at_ms: i64) -> Result<Vec<Sample>, String> {
         let expr = Expression::parse(text)?;
-        let source = Series {
-            store: &mut self.store,
-            options: &self.options,
-        };
+        let source = Series::new(&mut self.store, &self.options);
         vector(source.instant(&expr, at_ms)?)
     }
 }
