@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -24,7 +23,9 @@ use crate::truth::{self, Role};
 
 mod agreement;
 mod link;
+mod many;
 
+use agreement::Comparison;
 use link::{Link, TRACES, Trace};
 
 /// Arguments of `weir-stack bench crowd`.
@@ -39,9 +40,15 @@ pub(crate) struct Args {
     /// Only this trace: steady, dip, outage, slow, sawtooth
     #[arg(long)]
     trace: Option<String>,
+    /// Runs of each trace
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
     /// Players of the second part; 0 leaves it out
     #[arg(long, default_value_t = 200)]
     players: usize,
+    /// Process of the origin, to say what it cost in the second part
+    #[arg(long)]
+    origin_pid: Option<u32>,
     /// Length of the second part
     #[arg(long, default_value_t = 30.0)]
     seconds: f64,
@@ -59,30 +66,44 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         .unwrap_or_else(|| folder.path().to_owned());
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut agreement = Vec::new();
-    if let Some(script) = &args.hls_js {
-        let browser = Browser::start(None, script).await?;
-        // The first page compiles hls.js and warms Chromium's caches; it is not measured.
-        let warm = Trace {
-            name: "warm-up",
-            seconds: 5.0,
-            steps: &[(0.0, 50e6)],
-        };
-        compare(&args, &browser, &warm, &folder).await?;
-        for trace in TRACES
-            .iter()
-            .filter(|trace| args.trace.as_ref().is_none_or(|name| name == trace.name))
-        {
-            agreement.push(compare(&args, &browser, trace, &folder).await?);
-        }
-    }
+    let agreement = match &args.hls_js {
+        Some(script) => agree(&args, script, &folder).await?,
+        None => Value::Null,
+    };
     let many = if args.players > 0 {
-        many(&args, &folder).await?
+        tokio::task::block_in_place(|| many::measure(&args, &folder))?
     } else {
         Value::Null
     };
     println!("{}", json!({ "agreement": agreement, "players": many }));
     Ok(ExitCode::SUCCESS)
+}
+
+/// All traces, each as often as asked for.
+async fn agree(args: &Args, script: &Path, folder: &Path) -> Result<Value> {
+    let traces: Vec<&Trace> = TRACES
+        .iter()
+        .filter(|trace| args.trace.as_ref().is_none_or(|name| name == trace.name))
+        .collect();
+    ensure!(!traces.is_empty(), "--trace: no trace has that name");
+    let browser = Browser::start(None, script).await?;
+    // The first page compiles hls.js and warms Chromium's caches; it is not measured.
+    let warm = Trace {
+        name: "warm-up",
+        seconds: 5.0,
+        steps: &[(0.0, 50e6)],
+    };
+    compare(args, &browser, &warm, 0, folder).await?;
+    let mut comparisons = Vec::new();
+    for run in 1..=args.runs {
+        for trace in &traces {
+            let comparison = compare(args, &browser, trace, run, folder).await?;
+            tracing::info!(run, "{}", comparison.to_json());
+            comparisons.push(comparison);
+        }
+    }
+    let runs: Vec<Value> = comparisons.iter().map(Comparison::to_json).collect();
+    Ok(json!({ "summary": agreement::sum_up(&comparisons), "runs": runs }))
 }
 
 /// The handles of one run.
@@ -100,8 +121,14 @@ fn begin(folder: &Path, name: &str) -> Result<(Shared, PathBuf)> {
 }
 
 /// Both players on links of the same trace at the same time.
-async fn compare(args: &Args, browser: &Browser, trace: &Trace, folder: &Path) -> Result<Value> {
-    let (shared, path) = begin(folder, trace.name)?;
+async fn compare(
+    args: &Args,
+    browser: &Browser,
+    trace: &Trace,
+    run: u32,
+    folder: &Path,
+) -> Result<Comparison> {
+    let (shared, path) = begin(folder, &format!("{}-{run}", trace.name))?;
     let page = browser.open_page().await?;
     let links = [
         Link::start(&args.stream, trace).await?,
@@ -131,59 +158,5 @@ async fn compare(args: &Args, browser: &Browser, trace: &Trace, folder: &Path) -
     shared.truth.close();
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(agreement::judge(trace.name, &text))
-}
-
-/// Many players without a link between: what they cost and how late parts are.
-async fn many(args: &Args, folder: &Path) -> Result<Value> {
-    let (shared, _) = begin(folder, "players")?;
-    let (_valve, gate) = watch::channel(true);
-    let (began, cpu_before) = (Instant::now(), cpu_seconds()?);
-    let mut players = tokio::task::JoinSet::new();
-    for number in 0..args.players {
-        let name: Arc<str> = format!("p-{number:05}").into();
-        let plan = viewer::Plan {
-            url: args.stream.clone(),
-            acts: Vec::new(),
-            leave_at: args.seconds,
-            settings: Settings::default(),
-        };
-        let session = shared.open(&name, Role::Player, "crowd", args.stream.as_str(), 0.0);
-        players.spawn(viewer::watch(session, gate.clone(), plan));
-        // Two seconds for all of them: a crowd that comes, not one that is there.
-        tokio::time::sleep(Duration::from_secs_f64(2.0 / args.players as f64)).await;
-    }
-    while players.join_next().await.is_some() {}
-    let cores = (cpu_seconds()? - cpu_before) / began.elapsed().as_secs_f64();
-    let totals = shared.truth.close();
-    let mut sums = Value::Null;
-    shared.sum(|summary| sums = summary.to_json());
-    ensure!(
-        totals.lost == 0,
-        "{} lines of the truth were lost",
-        totals.lost
-    );
-    let of = |name: &str| sums["counts"][name].as_f64().unwrap_or_default();
-    Ok(json!({
-        "players": args.players,
-        "cores": cores,
-        "late_parts_percent": 100.0 * of("late_parts") / of("parts").max(1.0),
-        "summary": sums,
-    }))
-}
-
-/// Processor time of this process so far.
-fn cpu_seconds() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
-    // Fields 14 and 15, counted behind the name, which may hold anything but ends with the last ')'.
-    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks: f64 = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum();
-    #[expect(clippy::cast_precision_loss, reason = "ticks a second are few")]
-    let per_second = rustix::param::clock_ticks_per_second() as f64;
-    Ok(ticks / per_second)
+    Ok(Comparison::new(trace.name, &text))
 }

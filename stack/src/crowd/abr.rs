@@ -12,7 +12,7 @@ pub(crate) use estimator::Estimator;
 /// Share of the estimate that a rung may use when not going up (`abrBandWidthFactor`).
 const KEEP_SHARE: f64 = 0.95;
 /// The same when going up (`abrBandWidthUpFactor`).
-const RAISE_SHARE: f64 = 0.7;
+pub(crate) const RAISE_SHARE: f64 = 0.7;
 /// Longest stall that a choice may risk, seconds (`maxStarvationDelay`).
 const MAX_STARVATION_S: f64 = 4.0;
 
@@ -105,39 +105,35 @@ pub(crate) struct Loading {
 }
 
 /// What to do about an object that will not come in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Abandon {
     /// The rung to take instead.
     pub(crate) rung: usize,
+    /// How much longer the object may take before it is given up for that rung, seconds. The
+    /// lowest rung never interrupts it: it goes on until media of the lowest is asked for.
+    pub(crate) grace_s: f64,
 }
 
 /// hls.js's `_abandonRulesCheck`: whether to give up an object because a lower rung would come
-/// sooner and this one later than the buffer lasts.
+/// sooner and this one later than the buffer lasts. `playlist_s` is how long the last playlist
+/// took; another rung of a live stream needs one.
 pub(crate) fn abandon(
     rungs: &[Rung],
     estimator: &Estimator,
     loading: &Loading,
     buffer_s: f64,
     live: bool,
+    playlist_s: f64,
 ) -> Option<Abandon> {
     let first_byte_s = estimator.first_byte_s();
-    if loading.rung == 0 || loading.elapsed_s <= first_byte_s.max(loading.duration_s / 2.0) {
+    let is_early = loading.elapsed_s <= first_byte_s.max(loading.duration_s / 2.0);
+    // With one rung below there is no rung to compare with: the search leaves out the lowest.
+    if loading.rung <= 1 || is_early {
         return None;
     }
+    let rate = rate_of(loading, estimator);
     let loaded = bits(loading.loaded);
     let expected = loaded.max(loading.duration_s * rungs[loading.rung].mean_bps);
-    let rate = loading
-        .first_byte_s
-        .filter(|_| loading.loaded > 0)
-        .map(|first| {
-            let streaming = loading.elapsed_s - first;
-            let streaming = if streaming < 1.0 {
-                loading.elapsed_s.min(loaded / estimator.bps())
-            } else {
-                streaming
-            };
-            loaded / streaming.max(1e-3)
-        });
     let remaining_s = match rate {
         Some(rate) => (expected - loaded) / rate,
         None => expected / estimator.bps() + first_byte_s,
@@ -146,19 +142,38 @@ pub(crate) fn abandon(
         return None;
     }
     let bps = rate.unwrap_or(estimator.bps());
-    let time_at = |rung: usize| {
-        let switch_s = if live { first_byte_s } else { 0.0 };
-        first_byte_s + loading.duration_s * rungs[rung].peak_bps / bps + switch_s
-    };
+    let switch_s = if live { first_byte_s + playlist_s } else { 0.0 };
+    let time_at =
+        |rung: usize| first_byte_s + loading.duration_s * rungs[rung].peak_bps / bps + switch_s;
     let limit = buffer_s.min(loading.duration_s + first_byte_s);
     let rung = (1..loading.rung)
         .rev()
         .find(|&rung| time_at(rung) < limit)
         .unwrap_or(0);
-    // hls.js leaves the lowest rung out of its loop: with none above fitting, the delay stays
-    // that of the last one tried.
-    let delay_s = time_at(rung.max(1).min(loading.rung - 1));
-    (delay_s < remaining_s && delay_s <= 10.0 * loading.duration_s).then_some(Abandon { rung })
+    // With none fitting, the delay stays that of the last one tried.
+    let delay_s = time_at(rung.max(1));
+    if delay_s >= remaining_s || delay_s > 10.0 * loading.duration_s {
+        return None;
+    }
+    let grace_s = match rung {
+        0 => f64::INFINITY,
+        _ if remaining_s > 2.0 * delay_s => 0.0,
+        _ => delay_s,
+    };
+    Some(Abandon { rung, grace_s })
+}
+
+/// Bits per second at which an object comes; none before its first bytes.
+fn rate_of(loading: &Loading, estimator: &Estimator) -> Option<f64> {
+    let first_s = loading.first_byte_s.filter(|_| loading.loaded > 0)?;
+    let loaded = bits(loading.loaded);
+    let streaming_s = loading.elapsed_s - first_s;
+    let streaming_s = if streaming_s < 1e-3 {
+        loading.elapsed_s.min(loaded / estimator.bps())
+    } else {
+        streaming_s
+    };
+    Some(loaded / streaming_s.max(1e-6))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bodies are far below 2^53 bits")]
@@ -228,11 +243,44 @@ mod tests {
             first_byte_s: Some(0.1),
             loaded: 50_000,
         };
-        let abandoned = abandon(&rungs(), &fed(3_000e3), &loading, 1.0, true);
-        assert_eq!(abandoned, Some(Abandon { rung: 0 }));
-        assert_eq!(abandon(&rungs(), &fed(3_000e3), &loading, 60.0, true), None);
-        let lowest = Loading { rung: 0, ..loading };
-        assert_eq!(abandon(&rungs(), &fed(3_000e3), &lowest, 1.0, true), None);
+        let judge = |loading: &Loading, buffer_s| {
+            abandon(&rungs(), &fed(3_000e3), loading, buffer_s, true, 0.02)
+        };
+        let abandoned = judge(&loading, 1.0).unwrap();
+        assert_eq!((abandoned.rung, abandoned.grace_s), (0, f64::INFINITY));
+        assert_eq!(judge(&loading, 60.0), None);
+        let lower = Loading { rung: 1, ..loading };
+        assert_eq!(
+            judge(&lower, 1.0),
+            None,
+            "nothing between it and the lowest"
+        );
+    }
+
+    #[test]
+    fn a_slow_part_is_given_up_within_half_a_second() {
+        let part = |elapsed_s: f64| Loading {
+            rung: 2,
+            duration_s: 0.2,
+            elapsed_s,
+            first_byte_s: Some(0.02),
+            loaded: ((elapsed_s - 0.02) * 400e3 / 8.0) as u64,
+        };
+        let at = (1..20)
+            .map(|look| f64::from(look) / 10.0)
+            .find(|&elapsed_s| {
+                let buffer_s = 0.9 - elapsed_s;
+                abandon(
+                    &rungs(),
+                    &fed(6_000e3),
+                    &part(elapsed_s),
+                    buffer_s,
+                    true,
+                    0.02,
+                )
+                .is_some()
+            });
+        assert!(at.is_some_and(|at| at <= 0.5), "{at:?}");
     }
 
     proptest! {
@@ -248,7 +296,7 @@ mod tests {
         fn an_abandoned_object_is_followed_by_a_lower_rung(rung in 0_usize..3, elapsed_s in 0.0..20.0_f64, loaded in 0_u64..1_000_000, buffer_s in 0.0..10.0_f64, bps in 1e4..1e7_f64) {
             let first_byte_s = (loaded > 0).then_some(elapsed_s / 2.0);
             let loading = Loading { rung, duration_s: 2.0, elapsed_s, first_byte_s, loaded };
-            if let Some(abandoned) = abandon(&rungs(), &fed(bps), &loading, buffer_s, true) {
+            if let Some(abandoned) = abandon(&rungs(), &fed(bps), &loading, buffer_s, true, 0.02) {
                 prop_assert!(abandoned.rung < rung);
             }
         }

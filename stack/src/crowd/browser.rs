@@ -146,9 +146,7 @@ impl Browser {
 
     /// Plays until the plan or the run ends, and closes the page.
     pub(crate) async fn watch(&self, mut page: Page, session: &Session, plan: &Plan) {
-        if let Err(error) = page::run(self, &mut page, session, plan).await {
-            tracing::warn!(session = %session.name, "the browser's player: {error:#}");
-        }
+        page::run(self, &mut page, session, plan).await;
         // The context takes its page and connections along.
         let _gone = self
             .cdp

@@ -5,8 +5,12 @@
 
 use std::collections::VecDeque;
 
+mod picture;
 mod range;
 
+pub(crate) use picture::Piece;
+
+use picture::Picture;
 use range::Ranges;
 
 /// Longest that decoded sound has to be before playback goes on (Chromium's `kMaxCapacity`), seconds.
@@ -99,8 +103,10 @@ pub(crate) struct Playback {
     state: State,
     now: f64,
     playhead: f64,
-    /// Picture first, then sound where it comes apart.
+    /// What the buffer holds: picture first, then sound where it comes apart.
     tracks: Vec<Ranges>,
+    /// What of it can be shown.
+    picture: Picture,
     /// Where the stream ends, once known.
     end: Option<f64>,
     /// Sound that has to lie ahead at present.
@@ -121,6 +127,7 @@ impl Playback {
             now: 0.0,
             playhead: 0.0,
             tracks: vec![Ranges::default(); tracks.max(1)],
+            picture: Picture::default(),
             end: None,
             queue_s: settings.queue_s,
             ready_at: 0.0,
@@ -166,10 +173,24 @@ impl Playback {
             .map_or(self.playhead, |ranges| ranges.contiguous_end(self.playhead))
     }
 
-    /// Contiguous media ahead on all tracks, seconds.
+    /// Whether the buffer of a track holds media at a position.
+    pub(crate) fn holds(&self, track: usize, position: f64) -> bool {
+        self.tracks
+            .get(track)
+            .is_some_and(|ranges| ranges.holds(position))
+    }
+
+    /// What can be played of all tracks without a pause, seconds.
     pub(crate) fn ahead_s(&self) -> f64 {
-        let ends = (0..self.tracks.len()).map(|track| self.end_of(track));
+        let ends = (0..self.tracks.len()).map(|track| self.playable_end(track));
         ends.fold(f64::INFINITY, f64::min) - self.playhead
+    }
+
+    fn playable_end(&self, track: usize) -> f64 {
+        match track {
+            0 => self.picture.end(self.playhead),
+            _ => self.end_of(track),
+        }
     }
 
     /// What happened since the last call, oldest first.
@@ -213,12 +234,22 @@ impl Playback {
         }
     }
 
-    /// Media of a track arrived, ready to be shown.
-    pub(crate) fn append(&mut self, now: f64, track: usize, from: f64, to: f64) {
+    /// Sound arrived, where it comes apart.
+    pub(crate) fn append_sound(&mut self, now: f64, from: f64, to: f64) {
         self.advance(now);
         let keep_from = self.playhead;
-        if let Some(ranges) = self.tracks.get_mut(track) {
+        if let Some(ranges) = self.tracks.get_mut(1) {
             ranges.insert(from, to, keep_from);
+        }
+        self.go_on();
+    }
+
+    /// Picture (or all) arrived.
+    pub(crate) fn append_picture(&mut self, now: f64, piece: Piece) {
+        self.advance(now);
+        let decoding = matches!(self.state, State::Playing | State::Stalled { .. });
+        if let Some(ranges) = self.tracks.first_mut() {
+            self.picture.take(piece, ranges, self.playhead, decoding);
         }
         self.go_on();
     }
@@ -280,6 +311,9 @@ impl Playback {
     fn move_to(&mut self, to: f64) {
         self.playhead = to;
         self.queue_s = self.settings.queue_s;
+        if let Some(ranges) = self.tracks.first() {
+            self.picture.restart(ranges, to);
+        }
     }
 
     /// How far frames can be shown: either picture or sound missing is a stall. Chromium alone would
@@ -353,7 +387,7 @@ impl Playback {
             let wanted = self.playhead + needed_s;
             let wanted = self.end.map_or(wanted, |end| wanted.min(end));
             // Durations in playlists are rounded: a part of 200 ms may show as 199.999.
-            self.end_of(track) >= wanted - 1e-3
+            self.playable_end(track) >= wanted - 1e-3
         })
     }
 }

@@ -4,7 +4,7 @@
 //! It follows hls.js 1.7 with its defaults where that decides about stalls, start and rungs. What
 //! it does not do: decode, subtitles, keys, interstitials, redundant streams.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use url::Url;
@@ -14,10 +14,12 @@ use super::playback::{Change, Playback, Settings};
 use super::track::{Layout, Timeline};
 use crate::truth::{Event, WaitingFor};
 
+mod abandon;
 mod cmcd;
 mod load;
 mod reply;
 mod request;
+mod sound;
 
 pub(crate) use request::{Answer, Failure, Request, Want};
 
@@ -51,6 +53,10 @@ pub(crate) struct Player {
     is_forced: bool,
     /// Picture (or all), then sound where it has a playlist of its own.
     loaders: Vec<Loader>,
+    /// What was loaded last of rungs that were left: segment and part.
+    lasts: HashMap<usize, Option<(u64, Option<u32>)>>,
+    leftover: Option<abandon::Leftover>,
+    sound: sound::Sound,
     timeline: Timeline,
     playback: Playback,
     settings: Settings,
@@ -140,6 +146,9 @@ impl Player {
             last_rung: None,
             is_forced: false,
             loaders: Vec::new(),
+            lasts: HashMap::new(),
+            leftover: None,
+            sound: sound::Sound::default(),
             timeline: Timeline::default(),
             playback: Playback::new(settings, 1),
             settings,
@@ -261,6 +270,7 @@ impl Player {
     /// When [`Player::tick`] must be called if nothing else happens.
     pub(crate) fn deadline(&self) -> Option<f64> {
         let mut times = vec![self.playback.next_change_at(), self.master_retry_at];
+        times.push(self.leftover_until());
         for (track, loader) in self.loaders.iter().enumerate() {
             times.push(loader.playlist_at.filter(|_| loader.playlist.is_none()));
             match &loader.object {

@@ -36,6 +36,8 @@ pub(crate) struct Object {
     pub(crate) part: Option<u32>,
     pub(crate) start: f64,
     pub(crate) end: f64,
+    /// Decoding can begin with it.
+    pub(crate) independent: bool,
     /// It is the newest that the playlist offers.
     pub(crate) newest: bool,
 }
@@ -191,6 +193,7 @@ impl Layout {
             part: None,
             start: self.starts[index],
             end: self.end(index),
+            independent: true,
             newest: index + 1 == self.media.segments.len() && self.media.open_parts.is_empty(),
         })
     }
@@ -241,6 +244,7 @@ impl Layout {
             part: Some(number),
             start,
             end: start + part.duration_s,
+            independent: part.independent || parts.iter().all(|part| !part.independent),
             newest: self.last_part() == Some((self.number(index), number)),
         })
     }

@@ -38,7 +38,8 @@ pub(crate) enum Event {
     },
     /// First frame plays. Players only.
     Startup {
-        /// From `start`.
+        /// From asking for the multivariant playlist. For models that is at `start`; in Chromium
+        /// (`client` is `chromium`) a page loads and compiles the player in between.
         ms: f64,
         /// Behind the newest media that the playlist offered then; absent for recorded media.
         latency_s: Option<f64>,

@@ -75,6 +75,7 @@ fn measure(subject: Subject, quick: bool, binary: &Path) -> Result<Value> {
     };
     if let Some(origin) = &origin {
         bench.args(["--stream", &origin.stream]);
+        bench.args(["--origin-pid", &origin.child.id().to_string()]);
         bench.arg("--hls-js").arg(player(binary)?);
     }
     let out = bench
@@ -123,7 +124,7 @@ impl Subject {
                 "--arena-seconds=4",
             ],
             Self::Link => &["--echoes=40", "--seconds=1", "--rounds=1", "--packets=2000"],
-            Self::Crowd => &["--trace=steady", "--players=20", "--seconds=8"],
+            Self::Crowd => &["--trace=steady", "--runs=1", "--players=20", "--seconds=8"],
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Two sessions of one truth, compared: stalls one to one, startup, time stalled.
+//! Two sessions of one truth, compared: stalls one to one, startup; and what many comparisons
+//! come to.
 
 use serde_json::{Value, json};
 
@@ -7,6 +8,8 @@ const MERGE_MS: f64 = 250.0;
 const SHORTEST_MS: f64 = 100.0;
 /// How far apart beginnings and ends of the same stall may be, ms.
 const WITHIN_MS: f64 = 300.0;
+/// How far apart startups may be, ms.
+const STARTUP_WITHIN_MS: f64 = 200.0;
 
 /// What one session did, in milliseconds of CLOCK_MONOTONIC.
 #[derive(Debug, Default)]
@@ -18,33 +21,90 @@ struct Course {
     ended: f64,
 }
 
-/// Compares `model` and `chromium` in the lines of a truth.
-pub(super) fn judge(trace: &str, truth: &str) -> Value {
-    let began = truth
-        .lines()
-        .filter_map(parse)
-        .next()
-        .map_or(0.0, |line| time_ms(&line));
-    let [model, real] = ["model", "chromium"].map(|name| Course::read(truth, name, began));
-    let (model_stalls, real_stalls) = (merge(&model.stalls), merge(&real.stalls));
-    let pairs = pair(&model_stalls, &real_stalls);
-    let agree = pairs
-        .iter()
-        .filter(|(begin, end)| begin.abs() <= WITHIN_MS && end.abs() <= WITHIN_MS)
-        .count();
-    let startup = model
-        .startup_ms
-        .zip(real.startup_ms)
-        .map(|(model, real)| model - real);
+/// One run of both players on the same trace. Differences are the model's less hls.js's, ms.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    trace: String,
+    model: Course,
+    real: Course,
+    /// Of each stall that both have: beginning and end.
+    pairs: Vec<(f64, f64)>,
+    startup: Option<f64>,
+}
+
+impl Comparison {
+    /// Compares `model` and `chromium` in the lines of a truth.
+    pub(super) fn new(trace: &str, truth: &str) -> Self {
+        let began = truth
+            .lines()
+            .filter_map(parse)
+            .next()
+            .map_or(0.0, |line| time_ms(&line));
+        let [mut model, mut real] =
+            ["model", "chromium"].map(|name| Course::read(truth, name, began));
+        model.stalls = merge(&model.stalls);
+        real.stalls = merge(&real.stalls);
+        let startups = model.startup_ms.zip(real.startup_ms);
+        Self {
+            trace: trace.to_owned(),
+            pairs: pair(&model.stalls, &real.stalls),
+            startup: startups.map(|(model, real)| model - real),
+            model,
+            real,
+        }
+    }
+
+    /// Stalls that both have, at the same time.
+    fn within(&self) -> usize {
+        let near = |(begin, end): &&(f64, f64)| begin.abs() <= WITHIN_MS && end.abs() <= WITHIN_MS;
+        self.pairs.iter().filter(near).count()
+    }
+
+    /// Each stall of one is a stall of the other at the same time, and both start alike.
+    fn agrees(&self) -> bool {
+        let stalls = self.within();
+        stalls == self.model.stalls.len()
+            && stalls == self.real.stalls.len()
+            && self
+                .startup
+                .is_some_and(|difference| difference.abs() <= STARTUP_WITHIN_MS)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let Self { model, real, .. } = self;
+        json!({
+            "trace": self.trace,
+            "agrees": self.agrees(),
+            "startup_ms": { "model": model.startup_ms, "hls_js": real.startup_ms, "difference": self.startup },
+            "stalls_ms": { "model": model.stalls, "hls_js": real.stalls },
+            "stalls_paired": self.pairs.len(),
+            "stalls_within_300_ms": self.within(),
+            "switches": { "model": model.switches, "hls_js": real.switches },
+        })
+    }
+}
+
+/// What all comparisons come to: counts, and how far apart the two players were.
+pub(super) fn sum_up(comparisons: &[Comparison]) -> Value {
+    let count = |of: fn(&Comparison) -> usize| comparisons.iter().map(of).sum::<usize>();
+    let pairs = || comparisons.iter().flat_map(|one| &one.pairs);
     json!({
-        "trace": trace,
-        "startup_ms": { "model": model.startup_ms, "hls_js": real.startup_ms, "difference": startup },
-        "stalls_ms": { "model": model_stalls, "hls_js": real_stalls },
-        "stalls_paired": pairs.len(),
-        "stalls_within_300_ms": agree,
-        "one_to_one": pairs.len() == model_stalls.len() && pairs.len() == real_stalls.len(),
-        "switches": { "model": model.switches, "hls_js": real.switches },
+        "runs": comparisons.len(),
+        "runs_that_agree": count(|one| usize::from(one.agrees())),
+        "stalls": { "model": count(|one| one.model.stalls.len()), "hls_js": count(|one| one.real.stalls.len()) },
+        "stalls_paired": count(|one| one.pairs.len()),
+        "stalls_within_300_ms": count(Comparison::within),
+        "startup_off_ms": spread(comparisons.iter().filter_map(|one| one.startup)),
+        "stall_begin_off_ms": spread(pairs().map(|(begin, _)| *begin)),
+        "stall_end_off_ms": spread(pairs().map(|(_, end)| *end)),
     })
+}
+
+/// Median and largest of absolute values.
+fn spread(differences: impl Iterator<Item = f64>) -> Value {
+    let mut sizes: Vec<f64> = differences.map(f64::abs).collect();
+    sizes.sort_by(f64::total_cmp);
+    json!({ "count": sizes.len(), "median": sizes.get(sizes.len() / 2), "worst": sizes.last() })
 }
 
 impl Course {
@@ -149,10 +209,37 @@ mod tests {
             line("stall_end", "chromium", 2200),
         ]
         .concat();
-        let verdict = judge("t", &truth);
+        let comparison = Comparison::new("t", &truth);
+        assert_eq!(comparison.within(), 1);
+        assert!(comparison.agrees());
+        let later = truth.replace("\"mono_ns\":2200000000", "\"mono_ns\":2400000000");
+        let apart = Comparison::new("t", &later);
+        assert_eq!((apart.pairs.len(), apart.within()), (1, 0));
+        let sum = sum_up(&[comparison, apart]);
         assert_eq!(
-            (&verdict["stalls_within_300_ms"], &verdict["one_to_one"]),
-            (&json!(1), &json!(true))
+            (
+                &sum["runs"],
+                &sum["runs_that_agree"],
+                &sum["stalls"]["model"]
+            ),
+            (&json!(2), &json!(1), &json!(2))
         );
+        assert_eq!(
+            sum["stall_end_off_ms"],
+            json!({ "count": 2, "median": 400.0, "worst": 400.0 })
+        );
+        assert_eq!(sum["startup_off_ms"]["worst"], 0.0);
+    }
+
+    #[test]
+    fn a_stall_that_only_one_player_has_is_no_agreement() {
+        let truth = "{\"mono_ns\":1,\"session\":\"model\",\"kind\":\"startup\",\"ms\":5}\n\
+                     {\"mono_ns\":1,\"session\":\"chromium\",\"kind\":\"startup\",\"ms\":5}\n";
+        assert!(Comparison::new("t", truth).agrees());
+        let stalled = format!(
+            "{truth}{{\"mono_ns\":1,\"session\":\"model\",\"kind\":\"stall_begin\"}}\n\
+             {{\"mono_ns\":900000000,\"session\":\"model\",\"kind\":\"end\"}}\n"
+        );
+        assert!(!Comparison::new("t", &stalled).agrees());
     }
 }

@@ -66,14 +66,15 @@
     if (error.fatal && error.type === Hls.ErrorTypes.NETWORK_ERROR) setTimeout(() => hls.startLoad(), 1000);
     else if (error.fatal && error.type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
   });
-  setInterval(() => {
+  const level = () => {
     if (!started) return;
     say("level", {
       buffer_s: ahead(), playhead_s: video.currentTime, latency_s: latency(), bytes,
       estimate_bps: Math.round(hls.bandwidthEstimate || 0),
     });
     bytes = 0;
-  }, 1000);
+  };
+  setInterval(level, 1000);
   window.act = (what, by) => {
     const at = video.currentTime;
     if (!started) return;
@@ -95,8 +96,9 @@
       say("seek", { from_s: at, to_s: to });
       window.userSeeks = true;
       video.currentTime = to;
-    } else if (what === "leave" && stalled) {
-      say("stall_end", { playhead_s: at, recovered: false });
+    } else if (what === "leave") {
+      level();
+      if (stalled) say("stall_end", { playhead_s: at, recovered: false });
     }
   };
   hls.loadSource(options.url);

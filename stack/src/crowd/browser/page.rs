@@ -99,12 +99,25 @@ struct Sums {
     playhead_s: f64,
 }
 
-pub(super) async fn run(
+/// Plays until the plan or the run ends, or the page does; the session's last lines are written
+/// in any case.
+pub(super) async fn run(browser: &Browser, page: &mut Page, session: &Session, plan: &Plan) {
+    let mut sums = Sums::default();
+    let played = play(browser, page, session, plan, &mut sums).await;
+    if let Err(error) = &played {
+        tracing::warn!(session = %session.name, "the browser's player: {error:#}");
+    }
+    finish(session, &mut sums, played);
+}
+
+/// Whether the user left before the run ended.
+async fn play(
     browser: &Browser,
     page: &mut Page,
     session: &Session,
     plan: &Plan,
-) -> Result<()> {
+    sums: &mut Sums,
+) -> Result<bool> {
     let Page { id, told, .. } = page;
     let options =
         json!({ "url": plan.url.as_str(), "session": &*session.name, "config": plan.config });
@@ -114,7 +127,6 @@ pub(super) async fn run(
     browser.evaluate(id, SCRIPT).await?;
     let clock = session.clock;
     let mut acts = plan.acts.iter().copied().peekable();
-    let mut sums = Sums::default();
     let quit = loop {
         let next = acts
             .peek()
@@ -122,8 +134,8 @@ pub(super) async fn run(
             .min(plan.leave_at);
         tokio::select! {
             message = told.recv() => {
-                let message = message.context("the page is gone")?;
-                note(session, &mut sums, &message);
+                let message = message.context("the page is gone: it crashed, or Chromium ended")?;
+                note(session, sums, &message);
             }
             () = tokio::time::sleep_until(clock.instant(next)) => {}
             () = session.shared.stop.cancelled() => break false,
@@ -140,10 +152,9 @@ pub(super) async fn run(
     // What it told last is on its way.
     while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(50), told.recv()).await
     {
-        note(session, &mut sums, &message);
+        note(session, sums, &message);
     }
-    finish(session, &sums, quit);
-    Ok(())
+    Ok(quit)
 }
 
 fn call(act: Act) -> String {
@@ -254,15 +265,27 @@ fn stamp(wall_ms: f64) -> Stamp {
     now.shifted(-ago)
 }
 
-fn finish(session: &Session, sums: &Sums, quit: bool) {
-    let lasted_ms = session.clock.now_s() * 1e3;
-    session.put(Event::Disconnect {
-        reason: Reason::Done,
-        detail: String::new(),
-    });
+fn finish(session: &Session, sums: &mut Sums, played: Result<bool>) {
+    let now = Stamp::now();
+    // A page that is gone cannot tell how its stall ended.
+    if let Some(since) = sums.stall_ns.take() {
+        let duration_ms = milliseconds(now.mono_ns.saturating_sub(since));
+        sums.stalled_ms += duration_ms;
+        let playhead_s = sums.playhead_s;
+        session.put(Event::StallEnd {
+            duration_ms,
+            playhead_s,
+            recovered: false,
+        });
+    }
+    let (reason, detail, quit) = match played {
+        Ok(quit) => (Reason::Done, String::new(), quit),
+        Err(error) => (Reason::Other, format!("{error:#}"), false),
+    };
+    session.put(Event::Disconnect { reason, detail });
     session.put(Event::End {
         quit,
-        lasted_ms,
+        lasted_ms: session.clock.now_s() * 1e3,
         played_s: (sums.playhead_s - sums.first_s).max(0.0),
         stalled_ms: sums.stalled_ms,
         stalls: sums.stalls,

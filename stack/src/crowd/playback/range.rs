@@ -27,6 +27,23 @@ impl Ranges {
         self.0.insert(place, (from, to));
     }
 
+    /// Takes a stretch out.
+    pub(super) fn remove(&mut self, from: f64, to: f64) {
+        let mut kept = Vec::with_capacity(self.0.len() + 1);
+        for &(start, end) in &self.0 {
+            kept.extend((start < from).then(|| (start, end.min(from))));
+            kept.extend((end > to).then(|| (start.max(to), end)));
+        }
+        self.0 = kept;
+    }
+
+    /// Whether media lies at a position.
+    pub(super) fn holds(&self, position: f64) -> bool {
+        self.0
+            .iter()
+            .any(|&(start, end)| start <= position && position < end)
+    }
+
     /// End of the stretch around a position, or the position itself.
     pub(super) fn contiguous_end(&self, position: f64) -> f64 {
         let around = self
@@ -53,6 +70,17 @@ mod tests {
         ranges.insert(2.05, 4.0, 0.0);
         assert_eq!(ranges.contiguous_end(0.0), 6.0);
         assert_eq!(ranges.0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_both_sides() {
+        let mut ranges = Ranges::default();
+        ranges.insert(0.0, 6.0, 0.0);
+        ranges.remove(2.0, 4.0);
+        assert_eq!(ranges.0, [(0.0, 2.0), (4.0, 6.0)]);
+        assert!(ranges.holds(1.0) && !ranges.holds(3.0) && ranges.holds(4.0));
+        ranges.remove(5.0, f64::INFINITY);
+        assert_eq!(ranges.0, [(0.0, 2.0), (4.0, 5.0)]);
     }
 
     proptest! {

@@ -8,6 +8,20 @@ fn player(tracks: usize) -> Playback {
     Playback::new(Settings::default(), tracks)
 }
 
+/// One rung, decodable from everywhere.
+fn append(playback: &mut Playback, now: f64, track: usize, from: f64, to: f64) {
+    let piece = Piece {
+        from,
+        to,
+        rung: 0,
+        has_key: true,
+    };
+    match track {
+        0 => playback.append_picture(now, piece),
+        _ => playback.append_sound(now, from, to),
+    }
+}
+
 fn changes(playback: &mut Playback) -> Vec<Change> {
     std::iter::from_fn(|| playback.take_change()).collect()
 }
@@ -15,9 +29,9 @@ fn changes(playback: &mut Playback) -> Vec<Change> {
 #[test]
 fn the_first_frame_waits_for_the_threshold() {
     let mut playback = player(1);
-    playback.append(0.5, 0, 0.0, 0.1);
+    append(&mut playback, 0.5, 0, 0.0, 0.1);
     assert_eq!(changes(&mut playback), []);
-    playback.append(0.7, 0, 0.1, 0.4);
+    append(&mut playback, 0.7, 0, 0.1, 0.4);
     assert_eq!(changes(&mut playback), [Change::Started { at: 0.7 }]);
     assert_eq!(playback.spent().starting_s, 0.7);
 }
@@ -25,16 +39,16 @@ fn the_first_frame_waits_for_the_threshold() {
 #[test]
 fn a_stall_begins_when_the_media_ends_not_when_somebody_looks() {
     let mut playback = player(1);
-    playback.append(1.0, 0, 0.0, 2.0);
+    append(&mut playback, 1.0, 0, 0.0, 2.0);
     playback.advance(10.0);
     let began = Change::StallBegan {
         at: 3.0,
         playhead: 2.0,
     };
     assert_eq!(changes(&mut playback)[1..], [began]);
-    playback.append(11.0, 0, 2.0, 2.1);
+    append(&mut playback, 11.0, 0, 2.0, 2.1);
     assert!(playback.is_stalled(), "100 ms are too little to go on");
-    playback.append(12.0, 0, 2.1, 4.0);
+    append(&mut playback, 12.0, 0, 2.1, 4.0);
     let ended = Change::StallEnded {
         at: 12.0,
         since: 3.0,
@@ -48,8 +62,8 @@ fn a_stall_begins_when_the_media_ends_not_when_somebody_looks() {
 #[test]
 fn media_of_the_same_instant_prevents_no_stall_but_ends_it() {
     let mut playback = player(1);
-    playback.append(0.0, 0, 0.0, 2.0);
-    playback.append(1.5, 0, 2.0, 4.0);
+    append(&mut playback, 0.0, 0, 0.0, 2.0);
+    append(&mut playback, 1.5, 0, 2.0, 4.0);
     playback.advance(4.0);
     assert_eq!(playback.stalls(), 1, "at 4.0 the playhead is at 4.0");
 }
@@ -58,8 +72,8 @@ fn media_of_the_same_instant_prevents_no_stall_but_ends_it() {
 fn picture_and_sound_must_both_be_there() {
     for (picture, sound) in [(10.0, 2.0), (2.0, 10.0)] {
         let mut playback = player(2);
-        playback.append(0.0, 0, 0.0, picture);
-        playback.append(0.0, 1, 0.0, sound);
+        append(&mut playback, 0.0, 0, 0.0, picture);
+        append(&mut playback, 0.0, 1, 0.0, sound);
         playback.advance(5.0);
         assert_eq!((playback.playhead(), playback.stalls()), (2.0, 1));
     }
@@ -68,20 +82,20 @@ fn picture_and_sound_must_both_be_there() {
 #[test]
 fn each_stall_asks_for_more_sound_and_a_seek_forgets_it() {
     let mut playback = player(1);
-    playback.append(0.0, 0, 0.0, 1.0);
+    append(&mut playback, 0.0, 0, 0.0, 1.0);
     let mut end = 1.0;
     for needed in [0.4, 0.8, 1.6, 3.0, 3.0] {
         let now = playback.next_change_at().unwrap();
-        playback.append(now, 0, end, end + needed - 0.01);
+        append(&mut playback, now, 0, end, end + needed - 0.01);
         assert!(playback.is_stalled(), "{needed}");
-        playback.append(now, 0, end + needed - 0.01, end + needed);
+        append(&mut playback, now, 0, end + needed - 0.01, end + needed);
         assert!(playback.is_playing(), "{needed}");
         end += needed;
     }
     let now = playback.next_change_at().unwrap();
     playback.advance(now);
     playback.seek(now, 100.0);
-    playback.append(now, 0, 100.0, 100.2);
+    append(&mut playback, now, 0, 100.0, 100.2);
     assert!(playback.is_playing());
 }
 
@@ -89,7 +103,7 @@ fn each_stall_asks_for_more_sound_and_a_seek_forgets_it() {
 fn the_first_frame_waits_for_the_moment_it_is_told() {
     let mut playback = player(1);
     playback.hold_until(f64::INFINITY);
-    playback.append(0.5, 0, 0.0, 5.0);
+    append(&mut playback, 0.5, 0, 0.0, 5.0);
     playback.advance(0.6);
     assert_eq!(
         (playback.is_held(), playback.next_change_at()),
@@ -104,7 +118,7 @@ fn the_first_frame_waits_for_the_moment_it_is_told() {
 #[test]
 fn pauses_and_seeks_are_no_stalls() {
     let mut playback = player(1);
-    playback.append(0.0, 0, 0.0, 2.0);
+    append(&mut playback, 0.0, 0, 0.0, 2.0);
     playback.pause(1.0);
     playback.advance(60.0);
     playback.resume(60.0);
@@ -112,7 +126,7 @@ fn pauses_and_seeks_are_no_stalls() {
     assert_eq!((playback.stalls(), playback.playhead()), (0, 1.5));
     playback.seek(60.5, 30.0);
     playback.advance(62.0);
-    playback.append(63.0, 0, 30.0, 31.0);
+    append(&mut playback, 63.0, 0, 30.0, 31.0);
     assert_eq!(playback.stalls(), 0);
     assert_eq!(
         changes(&mut playback)[1..],
@@ -126,7 +140,7 @@ fn pauses_and_seeks_are_no_stalls() {
 #[test]
 fn a_user_who_leaves_ends_the_stall_unrecovered() {
     let mut playback = player(1);
-    playback.append(0.0, 0, 0.0, 2.0);
+    append(&mut playback, 0.0, 0, 0.0, 2.0);
     playback.leave_stall(5.0);
     let ended = Change::StallEnded {
         at: 5.0,
@@ -140,7 +154,7 @@ fn a_user_who_leaves_ends_the_stall_unrecovered() {
 #[test]
 fn the_end_of_the_stream_is_no_stall() {
     let mut playback = player(1);
-    playback.append(0.0, 0, 0.0, 2.0);
+    append(&mut playback, 0.0, 0, 0.0, 2.0);
     playback.set_end(0.5, 2.0);
     playback.advance(5.0);
     assert_eq!(playback.stalls(), 0);
@@ -153,10 +167,10 @@ fn the_end_of_the_stream_is_no_stall() {
 #[test]
 fn back_at_the_live_edge_the_same_stall_goes_on() {
     let mut playback = player(1);
-    playback.append(0.0, 0, 0.0, 2.0);
+    append(&mut playback, 0.0, 0, 0.0, 2.0);
     playback.advance(4.0);
     playback.jump(30.0, 28.0);
-    playback.append(31.0, 0, 28.0, 30.0);
+    append(&mut playback, 31.0, 0, 28.0, 30.0);
     let ended = Change::StallEnded {
         at: 31.0,
         since: 2.0,
@@ -199,7 +213,7 @@ proptest! {
             match step {
                 Step::Append { track, gap, length } => {
                     let from = playback.end_of(track) + gap;
-                    playback.append(now, track, from, from + length);
+                    append(&mut playback, now, track, from, from + length);
                 }
                 Step::Pause => playback.pause(now),
                 Step::Resume => playback.resume(now),
@@ -239,8 +253,8 @@ proptest! {
                 often.advance(now + wait * f64::from(look) / 10.0);
             }
             now += wait;
-            often.append(now, 0, end, end + length);
-            seldom.append(now, 0, end, end + length);
+            append(&mut often, now, 0, end, end + length);
+            append(&mut seldom, now, 0, end, end + length);
             end += length;
         }
         prop_assert_eq!(often.stalls(), seldom.stalls());

@@ -132,58 +132,14 @@ impl Player {
             },
         ));
         self.switches += 1;
-        self.rung = rung;
         let old = std::mem::replace(&mut self.loaders[0], Loader::new(url));
+        self.lasts.insert(self.rung, old.last);
+        self.rung = rung;
         self.loaders[0].parts_on = old.parts_on;
+        self.loaders[0].last = self.lasts.get(&rung).copied().flatten();
         self.aborts.extend(old.playlist.map(|(id, _)| id));
         self.aborts.extend(old.object.map(|pending| pending.id));
         self.loaders[0].playlist_at = Some(now);
-    }
-
-    /// Gives up an object that will not come in time, for a lower rung.
-    pub(super) fn abandon(&mut self, now: f64) {
-        let (Some(ladder), Some(loader)) = (&self.ladder, self.loaders.first()) else {
-            return;
-        };
-        let Some(pending) = loader
-            .object
-            .as_ref()
-            .filter(|pending| pending.can_be_abandoned())
-        else {
-            return;
-        };
-        if !self.playback.is_playing() && !self.playback.is_stalled() {
-            return;
-        }
-        let loading = abr::Loading {
-            rung: self.rung,
-            duration_s: pending.object.end - pending.object.start,
-            elapsed_s: now - pending.asked_at,
-            first_byte_s: pending.first_byte_s,
-            loaded: pending.loaded,
-        };
-        let buffer_s = (self.playback.end_of(0) - self.playback.playhead()).max(0.0);
-        let live = loader
-            .layout
-            .as_ref()
-            .is_some_and(|layout| layout.is_live());
-        let Some(abandon) = abr::abandon(&ladder.rungs, &self.estimator, &loading, buffer_s, live)
-        else {
-            return;
-        };
-        match loading.first_byte_s {
-            Some(first) => {
-                let wait = first.min(self.estimator.first_byte_s());
-                self.estimator.add(loading.elapsed_s - wait, loading.loaded);
-            }
-            None => self.estimator.add_first_byte(loading.elapsed_s),
-        }
-        let lower = ladder.rungs[abandon.rung].peak_bps;
-        if self.estimator.bps() * 0.7 > lower {
-            self.estimator.reset(lower);
-        }
-        self.is_forced = true;
-        self.switch(now, abandon.rung);
     }
 
     pub(super) fn ask_for_playlist(&mut self, track: usize, now: f64) {
@@ -241,6 +197,9 @@ impl Player {
         if loader.object.is_some() || loader.object_at > now || target - playhead >= limit {
             return;
         }
+        if track == 1 && self.sound.is_held() {
+            return;
+        }
         let Some(layout) = &loader.layout else { return };
         // Behind the window there is nothing to load until the playhead jumps back to the edge.
         let behind = layout.is_live() && target < layout.start() - 0.25;
@@ -260,6 +219,7 @@ impl Player {
             .and_then(|map| Some((loader.resolve(map)?, map.range)));
         match map {
             Some((map_url, range)) if loader.map.as_ref() != Some(&map_url) => {
+                self.disown_leftover(track);
                 let url = self.with_cmcd(map_url.clone(), track, Kind::Init);
                 let id = self.ask(url, range, Want::Size);
                 let pending = Pending {
@@ -314,6 +274,9 @@ impl Player {
     ) {
         let seconds = object.end - object.start;
         let range = object.resource.range;
+        if track == 0 {
+            self.abort_leftover();
+        }
         let url = self.with_cmcd(url, track, Kind::Media { seconds });
         if track == 0 {
             self.last_object_s = seconds;
@@ -351,6 +314,9 @@ impl Player {
                 .extend(loader.object.take().map(|pending| pending.id));
             loader.last = None;
         }
+        self.lasts.clear();
+        self.sound.clear();
+        self.abort_leftover();
     }
 
     pub(super) fn buffer_limit(&self, track: usize) -> f64 {

@@ -3,9 +3,9 @@
 use super::request::{Answer, Failure};
 use super::{DEFAULT_BPS, DEFAULT_MOST_BPS, Ladder, Loader, Pending, Player};
 use crate::crowd::abr::{Estimator, Rung};
-use crate::crowd::playback::Playback;
+use crate::crowd::playback::{Piece, Playback};
 use crate::crowd::playlist::{Master, Media, Unusable};
-use crate::crowd::track::Layout;
+use crate::crowd::track::{Layout, Object};
 use crate::truth::{Event, Reason};
 
 /// Longest pause between tries, seconds; the n-th waits n seconds (hls.js `maxRetryDelayMs`).
@@ -20,10 +20,15 @@ impl Player {
             self.take_master(now, answer);
         } else if let Some(track) = self.track_of_playlist(id) {
             self.take_playlist(now, track, answer);
+            if track == 0 {
+                self.abandon(now);
+            }
         } else if let Some(track) = self.track_of_object(id)
             && let Some(pending) = self.loaders[track].object.take()
         {
             self.take_object(now, track, pending, answer);
+        } else {
+            self.take_leftover(now, id, answer);
         }
         self.load(now);
         self.note_changes(now);
@@ -31,11 +36,14 @@ impl Player {
 
     /// A response has begun or goes on: bytes so far.
     pub(crate) fn progress(&mut self, id: u64, first_byte_s: f64, loaded: u64) {
-        for loader in &mut self.loaders {
-            if let Some(pending) = loader.object.as_mut().filter(|pending| pending.id == id) {
-                pending.first_byte_s = Some(first_byte_s);
-                pending.loaded = loaded;
-            }
+        let objects = self
+            .loaders
+            .iter_mut()
+            .filter_map(|loader| loader.object.as_mut());
+        let left = self.leftover.as_mut().map(|left| &mut left.pending);
+        for pending in objects.chain(left).filter(|pending| pending.id == id) {
+            pending.first_byte_s = Some(first_byte_s);
+            pending.loaded = loaded;
         }
     }
 
@@ -54,6 +62,12 @@ impl Player {
             loader.object = None;
             loader.object_failures += 1;
             loader.object_at = now + f64::from(loader.object_failures).min(RETRY_MOST_S);
+            "object"
+        } else if self
+            .leftover
+            .take_if(|left| left.pending.id == id)
+            .is_some()
+        {
             "object"
         } else {
             return;
@@ -254,19 +268,58 @@ impl Player {
             return;
         }
         loader.last = Some((object.segment, object.part));
-        if track == 0 {
-            self.last_rung = Some(self.rung);
-            self.is_forced = false;
-            self.estimator.add_first_byte(answer.first_byte_s);
-            let wait = answer.first_byte_s.min(self.estimator.first_byte_s());
-            self.estimator
-                .add((now - asked_at - wait).max(0.0), answer.bytes);
-            self.parsed_at.get_or_insert(now + self.settings.parse_s);
-            self.note_lateness(now, &object);
+        if track != 0 {
+            self.take_sound(now, object.start, object.end);
+            self.chain(track, now);
+            return self.release(now, track);
         }
-        self.playback.append(now, track, object.start, object.end);
+        self.last_rung = Some(self.rung);
+        self.is_forced = false;
+        self.parsed_at.get_or_insert(now + self.settings.parse_s);
+        self.note_lateness(now, &object);
+        self.show(now, &object, self.rung);
         self.chain(track, now);
+        self.estimator.add_first_byte(answer.first_byte_s);
+        // Of a chain hls.js measures the last one.
+        if self.loaders[0].object.is_none() {
+            self.measure(now - asked_at, answer);
+        }
         self.release(now, track);
+    }
+
+    fn measure(&mut self, took_s: f64, answer: &Answer) {
+        let wait_s = answer.first_byte_s.min(self.estimator.first_byte_s());
+        self.estimator.add((took_s - wait_s).max(0.0), answer.bytes);
+    }
+
+    fn show(&mut self, now: f64, object: &Object, rung: usize) {
+        let piece = Piece {
+            from: object.start,
+            to: object.end,
+            rung,
+            has_key: object.independent,
+        };
+        self.playback.append_picture(now, piece);
+        if self.loaders.len() > 1 {
+            self.let_sound_through(now, object.start, object.end);
+        }
+    }
+
+    /// An object of the rung that was left came after all.
+    fn take_leftover(&mut self, now: f64, id: u64, answer: &Answer) {
+        let Some(left) = self.leftover.take_if(|left| left.pending.id == id) else {
+            return;
+        };
+        if !left.is_wanted {
+            return;
+        }
+        let object = &left.pending.object;
+        self.lasts
+            .insert(left.rung, Some((object.segment, object.part)));
+        self.last_rung = Some(left.rung);
+        self.show(now, object, left.rung);
+        self.estimator.add_first_byte(answer.first_byte_s);
+        self.measure(now - left.pending.asked_at, answer);
     }
 
     /// hls.js seeks to the start position when a chain of parts, of picture or sound, has ended and
@@ -282,7 +335,7 @@ impl Player {
 
     /// Lateness against the quickest part so far: whatever delays a part shows, be it the
     /// server's clock, a held playlist or the network.
-    fn note_lateness(&mut self, now: f64, object: &crate::crowd::track::Object) {
+    fn note_lateness(&mut self, now: f64, object: &Object) {
         let Some(part) = object.part.filter(|_| object.newest) else {
             return;
         };

@@ -159,7 +159,7 @@ static WANTED: &[Wanted] = &[
     },
     Wanted {
         subject: Subject::Crowd,
-        name: "stalls of the model that hls.js has within 300 ms",
+        name: "stalls of model and hls.js alike within 300 ms",
         unit: "%",
         goal: Some(Goal::AtLeast(100.0)),
         of: stalls_agree,
@@ -167,11 +167,24 @@ static WANTED: &[Wanted] = &[
     },
     Wanted {
         subject: Subject::Crowd,
+        name: "runs in which model and hls.js agree wholly",
+        unit: "%",
+        goal: None,
+        of: |raw| {
+            let runs = at(raw, "/agreement/summary/runs", 1.0).filter(|runs| *runs > 0.0)?;
+            at(raw, "/agreement/summary/runs_that_agree", runs / 100.0)
+        },
+        baseline: None,
+    },
+    Wanted {
+        subject: Subject::Crowd,
         name: "startup beside hls.js, worst difference",
         unit: "ms",
         goal: Some(Goal::AtMost(200.0)),
-        of: |raw| most(raw, "/agreement", "/startup_ms/difference"),
-        baseline: None,
+        of: |raw| at(raw, "/agreement/summary/startup_off_ms/worst", 1.0),
+        baseline: Some(("median", |raw| {
+            at(raw, "/agreement/summary/startup_off_ms/median", 1.0)
+        })),
     },
     Wanted {
         subject: Subject::Crowd,
@@ -187,7 +200,7 @@ static WANTED: &[Wanted] = &[
         unit: "cores",
         goal: Some(Goal::AtMost(1.0)),
         of: |raw| at(raw, "/players/cores", 1.0),
-        baseline: None,
+        baseline: Some(("their origin", |raw| at(raw, "/players/origin_cores", 1.0))),
     },
 ];
 
@@ -205,15 +218,14 @@ fn most(raw: &Value, list: &str, place: &str) -> Option<f64> {
 
 /// Of both players' stalls, the share that has its like; all if nobody stalled.
 fn stalls_agree(raw: &Value) -> Option<f64> {
-    let traces = raw.pointer("/agreement")?.as_array()?;
-    let (mut agree, mut all) = (0.0, 0.0);
-    for trace in traces {
-        let count = |place: &str| Some(trace.pointer(place)?.as_array()?.len());
-        agree += at(trace, "/stalls_within_300_ms", 1.0)?;
-        all += count("/stalls_ms/model")?.max(count("/stalls_ms/hls_js")?) as f64;
-    }
-    let share = if all > 0.0 { agree / all } else { 1.0 };
-    (!traces.is_empty()).then_some(100.0 * share)
+    let of = |place: &str| at(raw, &format!("/agreement/summary/{place}"), 1.0);
+    let all = of("stalls/model")?.max(of("stalls/hls_js")?);
+    let share = if all > 0.0 {
+        of("stalls_within_300_ms")? / all
+    } else {
+        1.0
+    };
+    (of("runs")? > 0.0).then_some(100.0 * share)
 }
 
 impl Goal {
@@ -349,9 +361,12 @@ mod tests {
 
     #[test]
     fn a_stall_that_only_one_player_has_is_no_agreement() {
-        let trace = |model: Value, real: Value, paired: u32| json!({ "stalls_ms": { "model": model, "hls_js": real }, "stalls_within_300_ms": paired });
-        let agree = |trace| stalls_agree(&json!({ "agreement": [trace] }));
-        assert_eq!(agree(trace(json!([1]), json!([1, 2]), 1)), Some(50.0));
-        assert_eq!(agree(trace(json!([]), json!([]), 0)), Some(100.0));
+        let agree = |model: u32, real: u32, within: u32| {
+            stalls_agree(&json!({ "agreement": { "summary": {
+                "runs": 1, "stalls": { "model": model, "hls_js": real }, "stalls_within_300_ms": within,
+            } } }))
+        };
+        assert_eq!(agree(1, 2, 1), Some(50.0));
+        assert_eq!(agree(0, 0, 0), Some(100.0));
     }
 }
