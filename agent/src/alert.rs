@@ -4,12 +4,14 @@
 //! Nothing in here reads a clock: time is an argument everywhere but in the notifiers.
 
 // The rules.
+pub mod cause;
 pub mod check;
 pub mod demand;
 pub mod duration;
 pub mod expression;
 pub mod file;
 pub mod group;
+pub mod loss;
 pub mod name;
 pub mod rule;
 pub mod set;

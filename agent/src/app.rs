@@ -3,13 +3,13 @@
 //! One thread. Tasks: `Reader` (ring → names, immediate rules), `serve` (Prometheus), OTLP, pages to receivers,
 //! `housekeep` (places, overhead budget). The kernel counts on its own; nothing here runs per event of a connection.
 
+mod signal;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -17,15 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::alert::api;
-use crate::alert::engine::{self, Rules};
+use crate::alert::engine;
 use crate::alert::paging::Paging;
 use crate::collect::Collector;
-use crate::config::{Alert, Config, changes_needing_restart};
+use crate::config::Config;
 use crate::export::otlp;
 use crate::export::prometheus::{Ready, Server};
 use crate::kernel::Kernel;
 use crate::reader::Reader;
-use crate::{govern, log, start};
+use crate::{govern, start};
+use signal::{Reloaded, Signals};
 
 /// How long the tasks may take to finish.
 const GRACE: Duration = Duration::from_secs(5);
@@ -52,6 +53,7 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
     let address = server
         .address()
         .context("cannot tell the listening address")?;
+    let seen_files = engine::Files::look(&config.alert);
     let rule_files = engine::load(&config.alert)?;
     let paging = match config.alert.is_enabled() {
         true => Some(Paging::start(&config.alert)?),
@@ -97,14 +99,18 @@ async fn supervise(path: Option<PathBuf>, config: Config) -> Result<()> {
         tasks.spawn(exporter);
     }
     if let Some(rules) = &rules {
-        tasks.spawn(rules.clone().run(stop.clone()));
+        tasks.spawn(rules.clone().run(seen_files, stop.clone()));
     }
     let (current, changed) = watch::channel(config);
     tasks.spawn(housekeep(collector.clone(), changed, stop.clone()));
 
-    signals
-        .obey(path, &current, &collector, paging.as_ref().zip(rules))
-        .await;
+    let reloaded = Reloaded {
+        path,
+        current: &current,
+        collector: &collector,
+        alerting: paging.as_ref().zip(rules),
+    };
+    signals.obey(&reloaded).await;
     info!("stopping");
     stop.cancel();
     let finish = async {
@@ -148,93 +154,6 @@ fn forward_probe_log(kernel: &mut Kernel, config: &Config) {
         && let Err(why) = kernel.forward_log()
     {
         warn!("no messages from the probes: {why:#}");
-    }
-}
-
-/// The signals that the agent knows.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    /// From here on they are kept until [`obey`](Self::obey).
-    fn new() -> Result<Self> {
-        let handler = |kind| signal(kind).context("cannot handle signals");
-        Ok(Self {
-            terminate: handler(SignalKind::terminate())?,
-            interrupt: handler(SignalKind::interrupt())?,
-            hang_up: handler(SignalKind::hangup())?,
-        })
-    }
-
-    /// Returns on those that mean the end.
-    async fn obey(
-        mut self,
-        path: Option<PathBuf>,
-        current: &watch::Sender<Config>,
-        collector: &Collector,
-        alerting: Option<(&Paging, Arc<Rules>)>,
-    ) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    if let Some(alert) = reload(path.as_deref(), current, collector) {
-                        reload_alerting(alert, alerting.as_ref()).await;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Reads the configuration again; a bad one changes nothing. Returns what it says of
-/// alerting, and whether that is new.
-fn reload(
-    path: Option<&std::path::Path>,
-    current: &watch::Sender<Config>,
-    collector: &Collector,
-) -> Option<(Alert, bool)> {
-    let config = match Config::load(path) {
-        Ok(config) => config,
-        Err(why) => {
-            collector
-                .counts
-                .reloads_refused
-                .fetch_add(1, Ordering::Relaxed);
-            error!("the configuration was not reloaded: {why}");
-            return None;
-        }
-    };
-    for key in changes_needing_restart(&current.borrow(), &config) {
-        warn!("{key} has changed and takes effect at the next start");
-    }
-    log::change(config.log.level);
-    collector.reconfigure(&config.labels, &config.limits);
-    collector.counts.reloads.fetch_add(1, Ordering::Relaxed);
-    let alert = config.alert.clone();
-    let old = current.send_replace(config);
-    info!("configuration reloaded");
-    let is_new = alert != old.alert;
-    Some((alert, is_new))
-}
-
-/// Reads the rules again and changes who is paged; what cannot be used leaves things as they were.
-async fn reload_alerting((alert, is_new): (Alert, bool), alerting: Option<&(&Paging, Arc<Rules>)>) {
-    match alerting {
-        Some((paging, rules)) => {
-            if is_new && let Err(why) = paging.reload(&alert).await {
-                error!("the receivers of alerts stay as they were: {why:#}");
-            }
-            let rules = Arc::clone(rules);
-            // It fails only if it panicked, which the hook has told.
-            drop(tokio::task::spawn_blocking(move || rules.reload(&alert)).await);
-        }
-        None if alert.is_enabled() => warn!("alert.rule_files takes effect at the next start"),
-        None => {}
     }
 }
 

@@ -21,3 +21,6 @@ mod reload;
 mod secret;
 #[path = "alert/served.rs"]
 mod served;
+#[path = "alert/upstream.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod upstream;

@@ -32,6 +32,11 @@ pub struct Alert {
     /// counted.
     #[schemars(range(min = 1_048_576, max = 17_179_869_184_u64))]
     pub store_bytes: u64,
+    /// A rule that has all of these labels does not begin to fire while something of what it looks
+    /// at was not seen: records or measurements were lost, a kernel map or the rules' store was
+    /// full, or a probe does not run. Empty: no rule waits. Pages say it in any case, by the
+    /// annotation `weir_incomplete`.
+    pub complete_labels: BTreeMap<String, String>,
     /// Labels that every page carries unless it has one of that name: they tell this node's pages
     /// from others'. `job` and `instance`, if they are here, are also labels of every series that
     /// rules and queries see, as if a Prometheus had scraped it; without them series have neither.
@@ -81,6 +86,7 @@ impl Default for Alert {
             immediate: Vec::new(),
             window_seconds: 3_600.0,
             store_bytes: 32 << 20,
+            complete_labels: BTreeMap::new(),
             external_labels: BTreeMap::new(),
             external_url: String::new(),
             state_dir: PathBuf::from("/var/lib/weir"),

@@ -11,6 +11,7 @@ mod live;
 mod load;
 mod outcome;
 mod query;
+mod remark;
 mod restore;
 mod run;
 
@@ -31,6 +32,7 @@ use super::file::RuleFile;
 use super::group::Settings;
 use super::log::Log;
 use super::measure::Rules as Counts;
+use super::page::Pairs;
 use super::rule::LOOKBACK_MS;
 use super::set::RuleSet;
 use super::template::External;
@@ -39,6 +41,7 @@ use immediate::{Changes, Immediate};
 use live::Live;
 pub use load::{Files, load};
 use outcome::Outcome;
+use remark::Known;
 
 /// An evaluation that comes no later than this is one of its slot's time.
 const PUNCTUAL_MS: i64 = 1_000;
@@ -59,6 +62,8 @@ pub struct Rules {
     log: Log,
     counts: Arc<Counts>,
     config: Mutex<Alert>,
+    /// Rule files as they were when they were last read, if that is known.
+    seen: Mutex<Option<Files>>,
     began: Instant,
     asked: watch::Sender<Facts>,
 }
@@ -71,6 +76,8 @@ struct Inner {
     options: Options,
     clock: Clock,
     immediate: BTreeMap<usize, Immediate>,
+    /// Labels of rules that do not begin to fire while something was not seen.
+    demanded: Pairs,
     /// Stamp of the newest sample.
     newest_ms: i64,
     /// When the log was last told that the agent runs.
@@ -97,6 +104,7 @@ impl Rules {
             options: Options::default(),
             clock: Clock::new(wall_ms, 0),
             immediate: BTreeMap::new(),
+            demanded: Pairs::new(),
             newest_ms: i64::MIN,
             beat_ms: i64::MIN,
         };
@@ -114,6 +122,7 @@ impl Rules {
             log,
             counts,
             config: Mutex::new(config.clone()),
+            seen: Mutex::default(),
             began,
             asked,
         };
@@ -175,6 +184,7 @@ impl Inner {
         let places = groups.filter(|(_, group)| config.immediate.contains(&group.name));
         let places: Vec<usize> = places.map(|(place, _)| place).collect();
         let demand = Demand::of(&self.set.groups, &places, LOOKBACK_MS);
+        self.demanded.clone_from(&config.complete_labels);
         self.store.set_limits(limits(config));
         self.store.set_needs(demand.needs());
         self.feed
@@ -253,7 +263,7 @@ impl Inner {
         let began = Instant::now();
         let clock_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let mut series = live.series(&mut self.store, &self.options, self.feed.target());
-        let remarks = super::page::Pairs::new();
+        let remarks = Known::new(&self.feed, &self.demanded, at_ms);
         let evaluation = group.evaluate(&mut series, at_ms, &self.settings, &remarks, &clock_ns);
         self.newest_ms = self
             .newest_ms

@@ -16,7 +16,9 @@ use weir_promql::storage::SeriesId;
 use weir_promql::store::{Refused, Store};
 use weir_promql::value::{Point as Sample, STALE_NAN, SampleValue};
 
+use super::cause::ledger::Ledger;
 use super::demand::Demand;
+use super::loss::Losses;
 use super::page::Pairs;
 use crate::metrics::{Family, Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
 use series::{Part, Reading, Shape};
@@ -62,6 +64,8 @@ pub struct Feed {
     stamp_ms: Option<i64>,
     /// Families of the last snapshot that were looked at.
     seen: HashSet<&'static str>,
+    ledger: Ledger,
+    losses: Losses,
 }
 
 /// The labels that series get as a scrape would give them.
@@ -97,8 +101,20 @@ impl Feed {
         &self.target
     }
 
+    /// What services were counted for.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What was not seen.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
     /// Follows a clock that was set: what was born keeps its age.
     pub fn shift(&mut self, by_ms: i64) {
+        self.ledger.shift(by_ms);
+        self.losses.shift(by_ms);
         self.stamp_ms = self.stamp_ms.map(|stamp| stamp.saturating_add(by_ms));
         for known in self.known.values_mut().filter(|known| known.born_ms != 0) {
             known.born_ms = known.born_ms.saturating_add(by_ms);
@@ -109,6 +125,7 @@ impl Feed {
     pub fn forget_births(&mut self) {
         self.seen.clear();
         self.stamp_ms = None;
+        self.ledger.begin_anew();
     }
 
     /// Appends what groups with the intervals in `due` select, as of `at_ms`, and marks what is
@@ -150,6 +167,8 @@ impl Feed {
             }
         }
         self.mark_gone(store, at_ms);
+        self.ledger.note(&snapshot.families, at_ms);
+        self.losses.note(&snapshot.families, at_ms);
         self.seen = seen;
         self.stamp_ms = Some(at_ms);
         refused
@@ -164,6 +183,7 @@ impl Feed {
         start_ms: i64,
         at_ms: i64,
     ) -> Vec<usize> {
+        self.ledger.touch(families);
         let mut touched = Vec::new();
         for family in families {
             if self.shape(family.metric).forms.is_empty() {

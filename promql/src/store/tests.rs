@@ -83,6 +83,29 @@ fn limits_refuse_and_count() {
 }
 
 #[test]
+fn a_full_store_goes_on_with_last_values_and_fills_again_as_windows_pass() {
+    let mut store = Store::new(StoreLimits {
+        samples: 5,
+        ..StoreLimits::default()
+    });
+    store.set_needs(vec![keep("m", 100)]);
+    store.append(&series("m", 1), point(1, 1.0)).unwrap();
+    store.append(&series("last", 1), point(1, 1.0)).unwrap();
+    for at in 2..=5 {
+        store.append(&series("m", 1), point(at, 1.0)).unwrap();
+    }
+    for at in 6..=104 {
+        let full = store.append(&series("m", 1), point(at, 1.0));
+        assert_eq!(full, Err(Refused::Samples(5)));
+        store.append(&series("last", 1), point(at, 2.0)).unwrap();
+    }
+    assert_eq!(store.stats().refused_full, 99);
+    let id = store.append(&series("m", 1), point(105, 2.0)).unwrap();
+    assert_eq!(store.stats().samples, 1);
+    assert_eq!(store.last(id, 0, 200).unwrap().at_ms, 105);
+}
+
+#[test]
 fn idle_series_go_and_their_slots_are_used_again() {
     let mut store = Store::new(StoreLimits {
         idle_ms: 1000,

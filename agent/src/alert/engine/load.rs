@@ -124,14 +124,18 @@ impl Rules {
     /// counted.
     pub fn reload(&self, config: &Alert) -> bool {
         let _work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before they are read: what changes meanwhile is found by the next look.
+        let (seen, seen_before) = (Files::look(config), Files::look(&self.config()));
         let files = match load(config) {
             Ok(files) => files,
             Err(why) => {
+                self.note(seen_before);
                 self.counts.reloaded(false, super::wall_ms());
                 error!("the rules stay as they were: {why:#}");
                 return false;
             }
         };
+        self.note(seen);
         let rules: usize = files.iter().map(RuleFile::rules).sum();
         let count = files.len();
         let change = self.put(config, files);
@@ -147,6 +151,28 @@ impl Rules {
     pub fn reload_files(&self) -> bool {
         let config = self.config();
         self.reload(&config)
+    }
+
+    /// Rule files as they are, or were, when they are read.
+    pub(super) fn note(&self, files: Files) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
+    }
+
+    /// Whether rule files are others than those that were read.
+    pub(super) fn are_others(&self, files: &Files) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().is_some_and(|seen| seen != files)
+    }
+
+    /// Has services labelled anew by `relabel`: a counter that goes on under other labels is not
+    /// taken for one that was born just now. Blocks while rules are evaluated.
+    pub fn relabel(&self, relabel: impl FnOnce()) {
+        let _work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
+        relabel();
+        inner.feed.forget_births();
+        // What waits has the old labels.
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
     }
 
     /// The configuration that is in force.

@@ -19,10 +19,11 @@ const LONGEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Rules {
-    /// Evaluates rules until `stop`.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Evaluates rules until `stop`. `seen` is how their files were before they were first read.
+    pub async fn run(self: Arc<Self>, seen: Files, stop: CancellationToken) {
         let mut look_at = Instant::now() + LOOK_EVERY;
-        let mut watched = Watched::default();
+        let mut last = seen.clone();
+        self.note(seen);
         while !stop.is_cancelled() {
             let wait = Instant::now() + self.wait().min(LONGEST);
             tokio::select! {
@@ -34,17 +35,14 @@ impl Rules {
             let is_look = Instant::now() >= look_at;
             let work = tokio::task::spawn_blocking(move || {
                 rules.tick();
-                if is_look {
-                    watched.look(&rules);
-                }
-                watched
+                if is_look { rules.look(last) } else { last }
             });
             match work.await {
-                Ok(back) => watched = back,
+                Ok(back) => last = back,
                 Err(why) => {
                     // It panicked, which the hook has told.
                     error!("rules were not evaluated: {why}");
-                    watched = Watched::default();
+                    last = Files::default();
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -53,26 +51,14 @@ impl Rules {
             }
         }
     }
-}
 
-/// Rule files as they were when they were last read, and at the last look.
-#[derive(Default)]
-struct Watched {
-    read: Option<Files>,
-    last: Files,
-}
-
-impl Watched {
-    fn look(&mut self, rules: &Rules) {
-        let now = Files::look(&rules.config());
-        let is_still = std::mem::replace(&mut self.last, now) == self.last;
-        match &self.read {
-            None => self.read = Some(self.last.clone()),
-            Some(read) if *read != self.last && is_still => {
-                self.read = Some(self.last.clone());
-                rules.reload_files();
-            }
-            Some(_) => {}
+    /// Reads the rule files again if they are others than when they were read, and the same as at
+    /// the `last` look. Gives back what there is.
+    fn look(&self, last: Files) -> Files {
+        let now = Files::look(&self.config());
+        if now == last && self.are_others(&now) {
+            self.reload_files();
         }
+        now
     }
 }
