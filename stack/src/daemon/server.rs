@@ -163,6 +163,8 @@ impl Server {
                 let end = tokio::select! {
                     end = server.serve_connection(stream, peer, tls, router, &seat, stop) => end,
                     () = seat.shown_out() => Err("crowded"),
+                    // The limit of hyper begins with the first byte.
+                    () = seat.stay_silent(server.limits.header) => Err("silent"),
                 };
                 if let Err(reason) = end {
                     server.fail(reason);

@@ -200,7 +200,10 @@ fn any_frame(random: &mut Pcg64) -> Vec<u8> {
 #[test]
 fn any_frames_end_their_connection_by_a_name_or_not_and_leave_the_service_well() {
     const CLIENTS: usize = 150;
-    let running = Running::start(memory());
+    let running = Running::start_large(Config {
+        max_connections: 2 * CLIENTS,
+        ..memory()
+    });
     let mut random = Pcg64::seed_from_u64(7);
     for _ in 0..CLIENTS {
         let mut client = running.client("one", "");

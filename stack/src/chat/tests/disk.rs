@@ -82,7 +82,8 @@ fn a_full_disk_costs_what_is_counted_and_names_itself_until_there_is_space() {
     disk.fill(0).unwrap();
     let deadline = Instant::now() + PATIENCE;
     let mut said = 1;
-    while running.metric("chat_storage_lost_total") == 0 {
+    let failures = "chat_storage_failures_total{operation=\"append\"}";
+    while running.metric(failures) == 0 {
         assert!(Instant::now() < deadline, "a full disk loses nothing");
         // Everyone still gets everything.
         say(&mut ann);
@@ -91,7 +92,7 @@ fn a_full_disk_costs_what_is_counted_and_names_itself_until_there_is_space() {
     let (code, words) = health(&running);
     assert_eq!(code, 503);
     assert!(words.contains("No space left on device"), "{words}");
-    assert!(running.metric("chat_storage_failures_total{operation=\"append\"}") > 0);
+    assert!(running.metric("chat_storage_lost_total") > 0);
     disk.empty().unwrap();
     let stored = running.metric("chat_stored_total");
     let deadline = Instant::now() + PATIENCE;

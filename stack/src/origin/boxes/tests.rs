@@ -1,8 +1,8 @@
 //! Of boxes; the streams in here also feed the tests of what is made of them.
 
 use mp4_atom::{
-    Avc1, Codec, Encode as _, Mdhd, Mfhd, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trun, TrunSamples,
-    Visual,
+    Avc1, Avcc, Codec, Encode as _, Mdhd, Mfhd, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trun,
+    TrunSamples, Visual,
 };
 use proptest::prelude::*;
 
@@ -19,6 +19,7 @@ pub(crate) fn init(tracks: u32, timescale: u32) -> Vec<u8> {
             height: 180,
             ..Visual::default()
         },
+        avcc: Avcc::new(&[0x67, 66, 0xc0, 30], &[0x68, 0xce]).unwrap(),
         ..Avc1::default()
     };
     let trak = |track_id| {
