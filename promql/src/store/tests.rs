@@ -94,15 +94,17 @@ fn a_full_store_goes_on_with_last_values_and_fills_again_as_windows_pass() {
     for at in 2..=5 {
         store.append(&series("m", 1), point(at, 1.0)).unwrap();
     }
-    for at in 6..=104 {
+    for at in 6..=100 {
         let full = store.append(&series("m", 1), point(at, 1.0));
         assert_eq!(full, Err(Refused::Samples(5)));
         store.append(&series("last", 1), point(at, 2.0)).unwrap();
     }
-    assert_eq!(store.stats().refused_full, 99);
-    let id = store.append(&series("m", 1), point(105, 2.0)).unwrap();
+    assert_eq!(store.stats().refused_full, 95);
+    let id = store.append(&series("m", 1), point(101, 2.0)).unwrap();
+    assert_eq!(store.stats().samples, 5);
+    assert_eq!(store.last(id, 0, 200).unwrap().at_ms, 101);
+    store.append(&series("m", 1), point(1_000, 2.0)).unwrap();
     assert_eq!(store.stats().samples, 1);
-    assert_eq!(store.last(id, 0, 200).unwrap().at_ms, 105);
 }
 
 #[test]
@@ -171,6 +173,26 @@ fn five_thousand_series_for_ten_minutes_stay_below_ten_megabytes() {
     }
     let bytes = store.stats().bytes;
     assert!(bytes <= 10 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn a_last_value_stands_for_a_present_that_was_a_moment_ago() {
+    let mut store = Store::new(StoreLimits::default());
+    store
+        .append(&series("last", 1), point(1_000_000, 7.0))
+        .unwrap();
+    let copied = |until_ms, present_ms| {
+        let mut copy = Store::new(StoreLimits::default());
+        let done = store.copy_to(&mut copy, &[], until_ms, present_ms);
+        done.unwrap();
+        let found = copy.find(&series("last", 1))?;
+        copy.last(found, 0, until_ms).map(|point| point.at_ms)
+    };
+    assert_eq!(copied(999_000, 0), None);
+    assert_eq!(copied(999_000, 999), None);
+    assert_eq!(copied(999_000, 1_000), Some(999_000));
+    assert_eq!(copied(1_000_000, 1_000), Some(1_000_000));
+    assert_eq!(copied(1_200_000, 1_000), Some(1_000_000));
 }
 
 #[test]

@@ -135,9 +135,9 @@ fn a_missing_ffmpeg_and_wrong_settings_are_named() {
     let out = folder.path().join("media");
     let missing = run(&["media", "--seconds", "8", "--out", out.to_str().unwrap()]);
     assert!(
-        missing.starts_with(
-            "error: cannot start ffmpeg, which makes the ladder: apt-get install ffmpeg"
-        ),
+        missing.starts_with("error: cannot make the ladder in ")
+            && missing
+                .contains("cannot start ffmpeg, which makes the ladder: apt-get install ffmpeg"),
         "{missing}"
     );
     assert_eq!(

@@ -55,7 +55,7 @@ impl Query for LiveSeries<'_> {
         };
         let options = self.series.options;
         let mut excerpt =
-            excerpt::of(self.series.store, expr.tree(), at_ms).map_err(|why| why.to_string())?;
+            excerpt::of(self.series.store, expr.tree(), at_ms, 0).map_err(|why| why.to_string())?;
         excerpt::refresh(&mut excerpt, snapshot, self.target, expr.tree(), at_ms)
             .map_err(|why| why.to_string())?;
         eval::instant(&excerpt, expr.tree(), at_ms, options)
