@@ -39,7 +39,7 @@ pub struct Alert {
     pub complete_labels: BTreeMap<String, String>,
     /// Labels that every page carries unless it has one of that name: they tell this node's pages
     /// from others'. `job` and `instance`, if they are here, are also labels of every series that
-    /// rules and queries see, as if a Prometheus had scraped it; without them series have neither.
+    /// rules and queries see, as if a Prometheus had scraped it; without them series have neither. `up` is 1.
     pub external_labels: BTreeMap<String, String>,
     /// Where people reach this agent's HTTP endpoint; links in pages begin with it.
     pub external_url: String,

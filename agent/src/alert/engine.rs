@@ -14,6 +14,8 @@ mod query;
 mod remark;
 mod restore;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,7 +3,7 @@
 //! Names and labels are those of `/metrics`; a histogram is there both with classic buckets and as
 //! native histogram. `job` and `instance` are given to every series if the external labels have
 //! them, as the scrape of a Prometheus would. A counter carries the time at which it was zero, so
-//! that its first event is an increase; a series that is gone gets a stale marker.
+//! that its first event is an increase; a series that is gone gets a stale marker. `up` is 1.
 
 mod series;
 
@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use weir_promql::labels::Labels;
+use weir_promql::labels::{Labels, NAME};
 use weir_promql::storage::SeriesId;
 use weir_promql::store::{Refused, Store};
 use weir_promql::value::{Point as Sample, STALE_NAN, SampleValue};
@@ -23,6 +23,8 @@ use super::page::Pairs;
 use crate::metrics::{Family, Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
 use series::{Part, Reading, Shape};
 
+/// What a scrape says of itself.
+const UP: &str = "up";
 /// Labels that a scrape gives to what it scrapes.
 const TARGET: [&str; 2] = ["instance", "job"];
 
@@ -166,12 +168,25 @@ impl Feed {
                 }
             }
         }
+        refused = self.append_up(store, at_ms, due).err().or(refused);
         self.mark_gone(store, at_ms);
         self.ledger.note(&snapshot.families, at_ms);
         self.losses.note(&snapshot.families, at_ms);
         self.seen = seen;
         self.stamp_ms = Some(at_ms);
         refused
+    }
+
+    /// Who asks the agent's own rules finds it up, as a scrape would.
+    fn append_up(&self, store: &mut Store, at_ms: i64, due: u64) -> Result<(), Refused> {
+        let labels = up(&self.target);
+        match self.demand.use_of(&labels) {
+            Some(of) if of.intervals & due != 0 => {
+                let point = sample(SampleValue::Float(1.0), at_ms, 0);
+                store.append(&labels, point).map(|_| ())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Appends the points of families that a kernel event changed, as of `at_ms`, as far as
@@ -326,6 +341,13 @@ fn lines(
     lines
 }
 
+fn up(target: &[(String, String)]) -> Labels {
+    let pairs = target
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    Labels::new(pairs.chain([(NAME, UP)]))
+}
+
 fn sample(value: SampleValue, at_ms: i64, start_ms: i64) -> Sample {
     Sample {
         at_ms,
@@ -352,6 +374,9 @@ pub fn each(
     mut take: impl FnMut(&Labels, i64, &mut dyn FnMut() -> Option<SampleValue>),
 ) {
     let start_ms = ms(snapshot.start_unix_ns);
+    if wants(UP) {
+        take(&up(target), 0, &mut || Some(SampleValue::Float(1.0)));
+    }
     for family in &snapshot.families {
         let shape = Shape::new(family.metric, &wants);
         if shape.forms.is_empty() {
