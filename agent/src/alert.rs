@@ -11,6 +11,7 @@ pub mod expression;
 pub mod file;
 pub mod group;
 pub mod name;
+pub mod part;
 pub mod rule;
 pub mod set;
 pub mod source;

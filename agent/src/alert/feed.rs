@@ -5,7 +5,9 @@
 //! them, as the scrape of a Prometheus would. A counter carries the time at which it was zero, so
 //! that its first event is an increase; a series that is gone gets a stale marker.
 
+mod newest;
 mod series;
+mod touch;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -18,7 +20,8 @@ use weir_promql::value::{Point as Sample, STALE_NAN, SampleValue};
 
 use super::demand::Demand;
 use super::page::Pairs;
-use crate::metrics::{Family, Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use crate::metrics::{Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use newest::Newest;
 use series::{Part, Reading, Shape};
 
 /// Labels that a scrape gives to what it scrapes.
@@ -39,6 +42,7 @@ struct Known {
     /// The snapshot that had it last.
     round: u64,
     lines: Vec<Line>,
+    newest: Newest,
 }
 
 /// A series of a point that some rule selects.
@@ -100,8 +104,11 @@ impl Feed {
     /// Follows a clock that was set: what was born keeps its age.
     pub fn shift(&mut self, by_ms: i64) {
         self.stamp_ms = self.stamp_ms.map(|stamp| stamp.saturating_add(by_ms));
-        for known in self.known.values_mut().filter(|known| known.born_ms != 0) {
-            known.born_ms = known.born_ms.saturating_add(by_ms);
+        for known in self.known.values_mut() {
+            known.newest.shift(by_ms);
+            if known.born_ms != 0 {
+                known.born_ms = known.born_ms.saturating_add(by_ms);
+            }
         }
     }
 
@@ -142,7 +149,8 @@ impl Feed {
                     continue;
                 }
                 let born_ms = known.born_ms;
-                let mut reading = Reading::new(family.metric, &point.value);
+                let value = known.newest.of_snapshot(family.metric, &point.value, at_ms);
+                let mut reading = Reading::new(family.metric, value);
                 for line in lines {
                     let done = line.append(store, &mut reading, at_ms, born_ms);
                     refused = done.err().or(refused);
@@ -153,53 +161,6 @@ impl Feed {
         self.seen = seen;
         self.stamp_ms = Some(at_ms);
         refused
-    }
-
-    /// Appends the points of families that a kernel event changed, as of `at_ms`, as far as
-    /// immediate groups select them; gives the places of these groups.
-    pub fn touch(
-        &mut self,
-        store: &mut Store,
-        families: &[Family],
-        start_ms: i64,
-        at_ms: i64,
-    ) -> Vec<usize> {
-        let mut touched = Vec::new();
-        for family in families {
-            if self.shape(family.metric).forms.is_empty() {
-                continue;
-            }
-            for point in &family.points {
-                let known = self.know(family.metric, point, start_ms);
-                let born_ms = known.born_ms;
-                let mut reading = Reading::new(family.metric, &point.value);
-                for line in known.lines.iter_mut().filter(|l| !l.immediate.is_empty()) {
-                    touched.extend(&line.immediate);
-                    // What is refused is there with the next snapshot, or counted by the store.
-                    let _ = line.append(store, &mut reading, at_ms, born_ms);
-                }
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        touched
-    }
-
-    /// Places of the immediate groups that select any of the points.
-    pub fn touched(&mut self, families: &[Family], start_ms: i64) -> Vec<usize> {
-        let mut touched = Vec::new();
-        for family in families {
-            if self.shape(family.metric).forms.is_empty() {
-                continue;
-            }
-            for point in &family.points {
-                let known = self.know(family.metric, point, start_ms);
-                touched.extend(known.lines.iter().flat_map(|line| &line.immediate));
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        touched
     }
 
     fn shape(&mut self, metric: &'static Metric) -> &Shape {
@@ -231,6 +192,7 @@ impl Feed {
                     born_ms,
                     round: self.round,
                     lines: lines(shape, &self.demand, &self.target, point),
+                    newest: Newest::default(),
                 })
             }
         }
