@@ -21,18 +21,19 @@ const LIMITS: StoreLimits = StoreLimits {
     idle_ms: i64::MAX,
 };
 
-/// What an expression selects, up to a time.
+/// What an expression selects, up to a time. A series without a past has one value, which stands for
+/// that time if it is at most `present_ms` newer.
 ///
 /// # Errors
 /// If it is more than a query may select.
-pub fn of(store: &Store, expr: &Expr, until_ms: i64) -> Result<Store, Refused> {
+pub fn of(store: &Store, expr: &Expr, until_ms: i64, present_ms: i64) -> Result<Store, Refused> {
     let mut excerpt = Store::new(LIMITS);
     excerpt.set_needs(vec![Need {
         matchers: Vec::new(),
         window_ms: i64::MAX,
     }]);
     for selector in selectors(expr) {
-        store.copy_to(&mut excerpt, &selector.matchers, until_ms)?;
+        store.copy_to(&mut excerpt, &selector.matchers, until_ms, present_ms)?;
     }
     Ok(excerpt)
 }

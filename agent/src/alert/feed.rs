@@ -5,7 +5,9 @@
 //! them, as the scrape of a Prometheus would. A counter carries the time at which it was zero, so
 //! that its first event is an increase; a series that is gone gets a stale marker. `up` is 1.
 
+mod newest;
 mod series;
+mod touch;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +22,8 @@ use super::cause::ledger::Ledger;
 use super::demand::Demand;
 use super::loss::Losses;
 use super::page::Pairs;
-use crate::metrics::{Family, Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use crate::metrics::{Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use newest::Newest;
 use series::{Part, Reading, Shape};
 
 /// What a scrape says of itself.
@@ -43,6 +46,7 @@ struct Known {
     /// The snapshot that had it last.
     round: u64,
     lines: Vec<Line>,
+    newest: Newest,
 }
 
 /// A series of a point that some rule selects.
@@ -118,8 +122,11 @@ impl Feed {
         self.ledger.shift(by_ms);
         self.losses.shift(by_ms);
         self.stamp_ms = self.stamp_ms.map(|stamp| stamp.saturating_add(by_ms));
-        for known in self.known.values_mut().filter(|known| known.born_ms != 0) {
-            known.born_ms = known.born_ms.saturating_add(by_ms);
+        for known in self.known.values_mut() {
+            known.newest.shift(by_ms);
+            if known.born_ms != 0 {
+                known.born_ms = known.born_ms.saturating_add(by_ms);
+            }
         }
     }
 
@@ -161,7 +168,8 @@ impl Feed {
                     continue;
                 }
                 let born_ms = known.born_ms;
-                let mut reading = Reading::new(family.metric, &point.value);
+                let value = known.newest.of_snapshot(family.metric, &point.value, at_ms);
+                let mut reading = Reading::new(family.metric, value);
                 for line in lines {
                     let done = line.append(store, &mut reading, at_ms, born_ms);
                     refused = done.err().or(refused);
@@ -187,54 +195,6 @@ impl Feed {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Appends the points of families that a kernel event changed, as of `at_ms`, as far as
-    /// immediate groups select them; gives the places of these groups.
-    pub fn touch(
-        &mut self,
-        store: &mut Store,
-        families: &[Family],
-        start_ms: i64,
-        at_ms: i64,
-    ) -> Vec<usize> {
-        self.ledger.touch(families);
-        let mut touched = Vec::new();
-        for family in families {
-            if self.shape(family.metric).forms.is_empty() {
-                continue;
-            }
-            for point in &family.points {
-                let known = self.know(family.metric, point, start_ms);
-                let born_ms = known.born_ms;
-                let mut reading = Reading::new(family.metric, &point.value);
-                for line in known.lines.iter_mut().filter(|l| !l.immediate.is_empty()) {
-                    touched.extend(&line.immediate);
-                    // What is refused is there with the next snapshot, or counted by the store.
-                    let _ = line.append(store, &mut reading, at_ms, born_ms);
-                }
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        touched
-    }
-
-    /// Places of the immediate groups that select any of the points.
-    pub fn touched(&mut self, families: &[Family], start_ms: i64) -> Vec<usize> {
-        let mut touched = Vec::new();
-        for family in families {
-            if self.shape(family.metric).forms.is_empty() {
-                continue;
-            }
-            for point in &family.points {
-                let known = self.know(family.metric, point, start_ms);
-                touched.extend(known.lines.iter().flat_map(|line| &line.immediate));
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        touched
     }
 
     fn shape(&mut self, metric: &'static Metric) -> &Shape {
@@ -266,6 +226,7 @@ impl Feed {
                     born_ms,
                     round: self.round,
                     lines: lines(shape, &self.demand, &self.target, point),
+                    newest: Newest::default(),
                 })
             }
         }

@@ -174,6 +174,26 @@ fn five_thousand_series_for_ten_minutes_stay_below_ten_megabytes() {
 }
 
 #[test]
+fn a_last_value_stands_for_a_present_that_was_a_moment_ago() {
+    let mut store = Store::new(StoreLimits::default());
+    store
+        .append(&series("last", 1), point(1_000_000, 7.0))
+        .unwrap();
+    let copied = |until_ms, present_ms| {
+        let mut copy = Store::new(StoreLimits::default());
+        let done = store.copy_to(&mut copy, &[], until_ms, present_ms);
+        done.unwrap();
+        let found = copy.find(&series("last", 1))?;
+        copy.last(found, 0, until_ms).map(|point| point.at_ms)
+    };
+    assert_eq!(copied(999_000, 0), None);
+    assert_eq!(copied(999_000, 999), None);
+    assert_eq!(copied(999_000, 1_000), Some(999_000));
+    assert_eq!(copied(1_000_000, 1_000), Some(1_000_000));
+    assert_eq!(copied(1_200_000, 1_000), Some(1_000_000));
+}
+
+#[test]
 fn what_leaves_the_window_is_dropped() {
     let mut store = Store::new(StoreLimits::default());
     store.set_needs(vec![keep("m", 300_000)]);

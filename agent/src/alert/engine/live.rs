@@ -9,6 +9,7 @@ use weir_promql::value::{SampleValue, Value};
 
 use crate::alert::excerpt;
 use crate::alert::expression::Expression;
+use crate::alert::part::Part;
 use crate::alert::source::{Append, Query, Series};
 use crate::metrics::{Snapshot, Source};
 
@@ -48,6 +49,10 @@ impl Query for LiveSeries<'_> {
         self.series.instant(expr, at_ms)
     }
 
+    fn part(&self, expr: &Expression, at_ms: i64, part: &Part) -> Result<Value, String> {
+        self.series.part(expr, at_ms, part)
+    }
+
     fn other(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
         let snapshot = match self.live {
             Live::Snapshot(snapshot) => snapshot,
@@ -55,7 +60,7 @@ impl Query for LiveSeries<'_> {
         };
         let options = self.series.options;
         let mut excerpt =
-            excerpt::of(self.series.store, expr.tree(), at_ms).map_err(|why| why.to_string())?;
+            excerpt::of(self.series.store, expr.tree(), at_ms, 0).map_err(|why| why.to_string())?;
         excerpt::refresh(&mut excerpt, snapshot, self.target, expr.tree(), at_ms)
             .map_err(|why| why.to_string())?;
         eval::instant(&excerpt, expr.tree(), at_ms, options)

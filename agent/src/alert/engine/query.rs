@@ -123,7 +123,7 @@ impl Rules {
         let fits = |why| Failure::execution(format!("the query selects too much: {why}"));
         let (mut store, target) = {
             let inner = self.lock();
-            let store = excerpt::of(&inner.store, expr, until_ms).map_err(fits)?;
+            let store = excerpt::of(&inner.store, expr, until_ms, PRESENT_MS).map_err(fits)?;
             (store, inner.feed.target().to_vec())
         };
         let now_ms = wall_ms();
