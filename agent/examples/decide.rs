@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use weir::alert::api::Engine as _;
 use weir::alert::config::Alert;
 use weir::alert::engine::{Rules, load};
 use weir::alert::log::Log;
@@ -37,7 +38,7 @@ fn main() {
     let threshold = |rule| format!("increase(weir_tcp_retransmits_total[1m]) > {rule}");
     for (name, rules) in [("1 rule", 1), ("1 group of 50 rules", 50)] {
         let text = file(1, rules, |_, rule| threshold(rule));
-        report(name, &synthetic(&text, events, |_| 0));
+        report(name, rules, &synthetic(&text, events, |_| 0));
     }
     // Each event is the first of its service: one of these rules begins to fire.
     let own = |group| format!("increase(weir_tcp_retransmits_total{{service='s{group}'}}[1m]) > 0");
@@ -45,13 +46,14 @@ fn main() {
     let events_of_own = events.min(SERVICES);
     report(
         "200 groups of 1 rule, 1 begins to fire",
+        1,
         &synthetic(&text, events_of_own, |event| event),
     );
     if rustix::process::geteuid().is_root() {
         let refused = "increase(weir_tcp_connections_total{outcome='refused'}[1m]) > ";
         for (name, rules) in [("kernel, 1 rule", 1), ("kernel, 1 group of 50 rules", 50)] {
             let text = file(1, rules, |_, rule| format!("{refused}{rule}"));
-            report(name, &live(&text, events));
+            report(name, rules, &live(&text, events));
         }
     } else {
         eprintln!("SKIP the kernel's part: loading probes needs root");
@@ -94,8 +96,8 @@ fn synthetic(text: &str, events: usize, whose: impl Fn(usize) -> usize) -> Vec<f
     let dir = tempfile::tempdir().unwrap();
     let node = Arc::new(Node::new());
     let rules = rules(text, dir.path(), node.clone());
-    let all = (0..SERVICES).map(|service| node.retransmits(service, 0));
-    rules.change(&all.collect::<Vec<_>>(), node.start_ms());
+    // Takes all series of all services in.
+    rules.tick();
     let took = (0..events).map(|event| {
         sleep(SPACING);
         let families = [node.retransmits(whose(event), event as u64 + 1)];
@@ -118,15 +120,19 @@ fn live(text: &str, events: usize) -> Vec<f64> {
     let collector = Arc::new(weir::start::collector(&config, kernel));
     collector.seed();
     let rules = Arc::new(rules(text, dir.path(), collector.clone()));
+    rules.tick();
     collector.ask(*rules.asked().borrow());
     let mut reader = Reader::new(records, collector, Some(rules.clone()));
     let closed = closed();
     let mut took = Vec::new();
     for _ in 0..events + 1 {
+        let before_ms = rules.groups().first().map(|group| group.last_evaluation);
         let _ = TcpStream::connect(closed);
         let begun = Instant::now();
         assert!(reader.look(), "no record came");
         took.push(begun.elapsed().as_nanos() as f64 / 1e3);
+        let evaluated_ms = rules.groups().first().map(|group| group.last_evaluation);
+        assert!(evaluated_ms > before_ms, "it was not evaluated");
         rules.tick();
         sleep(SPACING);
         // The second look at the same event, and whatever else happened.
@@ -190,14 +196,21 @@ impl Node {
 
 impl Source for Node {
     fn snapshot(&self) -> Snapshot {
+        let all = (0..SERVICES).flat_map(|service| self.retransmits(service, 0).points);
         Snapshot {
             start_unix_ns: self.start_unix_ns,
             at_unix_ns: self.start_unix_ns,
-            families: Vec::new(),
+            families: vec![Family {
+                metric: &metrics::TCP_RETRANSMITS,
+                points: all.collect(),
+            }],
         }
     }
 }
 
-fn report(name: &str, took_us: &[f64]) {
-    println!("{}", serde_json::json!({"name": name, "took_us": took_us}));
+fn report(name: &str, rules: usize, took_us: &[f64]) {
+    println!(
+        "{}",
+        serde_json::json!({"name": name, "rules": rules, "took_us": took_us})
+    );
 }

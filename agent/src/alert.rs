@@ -13,6 +13,7 @@ pub mod file;
 pub mod group;
 pub mod loss;
 pub mod name;
+pub mod part;
 pub mod rule;
 pub mod set;
 pub mod source;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
+use weir_ebpf::change::Facts;
 use weir_ebpf::layout::{OwnerKey, Stats};
 
 use crate::alert::measure::Alerts;
@@ -66,6 +67,8 @@ struct Inner {
     tick: clock::Tick,
     followed: usize,
     walks: change::Throttle,
+    /// What was asked for and no probe tells of.
+    untold: Facts,
 }
 
 impl Collector {
@@ -85,6 +88,7 @@ impl Collector {
             tick: clock::Tick::default(),
             followed: 0,
             walks: change::Throttle::default(),
+            untold: Facts::NONE,
         };
         Self {
             inner: Mutex::new(inner),

@@ -3,7 +3,6 @@
 //! An event only says where to look. What is evaluated is read from the kernel's counters, so a
 //! record that is lost or left out costs time, never truth.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -117,6 +116,9 @@ impl Reader {
                 }
             }
         });
+        if let Some(rules) = &self.rules {
+            rules.left_out(pending.take_left_out());
+        }
         if drained > 0 {
             collector.counts.lag_ns.store(lag, Ordering::Relaxed);
         }
@@ -127,19 +129,15 @@ impl Reader {
     fn react(&mut self) {
         let begun = monotonic_ns();
         let places = self.pending.take(begun);
-        if places.is_empty() {
+        let Some(rules) = self.rules.as_ref().filter(|_| !places.is_empty()) else {
             return;
+        };
+        let changed = self.collector.changed(&places);
+        if !changed.families.is_empty() {
+            rules.change(&changed.families, self.collector.start_ms());
         }
-        self.evaluate(&places);
+        self.pending.postpone(changed.later, changed.later_ns);
         self.pending.took(begun, monotonic_ns());
-    }
-
-    fn evaluate(&self, places: &HashMap<u32, Facts>) {
-        let Some(rules) = &self.rules else { return };
-        let families = self.collector.changed(places);
-        if !families.is_empty() {
-            rules.change(&families, self.collector.start_ms());
-        }
     }
 }
 

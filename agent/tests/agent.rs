@@ -23,8 +23,6 @@ mod grafana;
 mod histogram;
 #[path = "agent/hostile.rs"]
 mod hostile;
-#[path = "agent/immediate.rs"]
-mod immediate;
 #[path = "agent/object.rs"]
 mod object;
 #[path = "agent/probe.rs"]
@@ -49,6 +47,3 @@ mod series;
 mod server;
 #[path = "agent/traffic.rs"]
 mod traffic;
-#[path = "alert/receiver.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod webhook;

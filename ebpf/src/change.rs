@@ -98,10 +98,16 @@ impl Facts {
 
     /// Whether both have a fact in common.
     pub fn shares(self, others: Self) -> bool {
-        self.0 & others.0 != 0
+        self.both(others) != Self::NONE
     }
 
-    /// Those of both.
+    /// Those that are in both.
+    #[must_use]
+    pub fn both(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Those of either.
     #[must_use]
     pub fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)

@@ -69,18 +69,19 @@ pub fn causes(counts: &Totals, before: &Totals, window_ms: i64) -> Vec<Cause> {
     let told = format!("peers' windows were shut for {shut:.1} s");
     add("receiver_window", shut, told);
     let timeouts = of(Fact::Rto);
-    let told = format!("{timeouts} segments sent again after a timeout");
+    let told = format!("{} sent again after a timeout", segments(timeouts));
     add("loss_timeout", timeouts * LEAST_TIMEOUT_S, told);
     let repaired = of(Fact::Fast) + of(Fact::Tlp);
     let round_trip = counts.round_trip().or(before.round_trip());
+    let again = format!("{} sent again", segments(repaired));
     let told = match of(Fact::Needless) {
-        0.0 => format!("{repaired} segments sent again in time"),
-        needless => format!("{repaired} segments sent again in time, {needless} needlessly"),
+        0.0 => format!("{again} in time"),
+        needless => format!("{again} in time, {needless} needlessly"),
     };
     let wait = round_trip.unwrap_or(0.0).max(LEAST_WAIT_S);
     add("tail_loss", repaired * wait, told);
     let handshakes = of(Fact::Syn) + of(Fact::Synack);
-    let told = format!("{handshakes} segments of handshakes sent again");
+    let told = format!("{} of handshakes sent again", segments(handshakes));
     add("handshake_loss", handshakes * HANDSHAKE_TIMEOUT_S, told);
     let failed = Fact::FAILED.map(|(fact, word)| (of(fact), word));
     let all: f64 = failed.iter().map(|(count, _)| count).sum();
@@ -101,6 +102,11 @@ pub fn causes(counts: &Totals, before: &Totals, window_ms: i64) -> Vec<Cause> {
     }
     causes.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     causes
+}
+
+fn segments(count: f64) -> String {
+    let word = if count == 1.0 { "segment" } else { "segments" };
+    format!("{count} {word}")
 }
 
 /// Round trips that take longer than before: what they took more, and how to say it.

@@ -22,8 +22,8 @@ pub struct Alert {
     pub evaluation_seconds: f64,
     /// Names of rule groups that are evaluated at once when a kernel event changes what they
     /// select, at most every 50 ms, besides their interval. Kernel events tell of retransmits,
-    /// needless ones, failed connections and peers' windows that begin to shut; a group that
-    /// selects none of these is evaluated on its interval only.
+    /// needless ones, failed connections and peers' windows that begin to shut. A rule in such a
+    /// group that selects none of these, nor what an earlier rule of the group writes, is an error.
     pub immediate: Vec<String>,
     /// Longest look into the past that a rule may need, in seconds; one that needs more is refused.
     #[schemars(range(min = 60.0, max = 604_800.0))]
@@ -39,7 +39,7 @@ pub struct Alert {
     pub complete_labels: BTreeMap<String, String>,
     /// Labels that every page carries unless it has one of that name: they tell this node's pages
     /// from others'. `job` and `instance`, if they are here, are also labels of every series that
-    /// rules and queries see, as if a Prometheus had scraped it; without them series have neither.
+    /// rules and queries see, as if a Prometheus had scraped it; without them series have neither. `up` is 1.
     pub external_labels: BTreeMap<String, String>,
     /// Where people reach this agent's HTTP endpoint; links in pages begin with it.
     pub external_url: String,

@@ -14,6 +14,8 @@ mod query;
 mod remark;
 mod restore;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +35,7 @@ use super::group::Settings;
 use super::log::Log;
 use super::measure::Rules as Counts;
 use super::page::Pairs;
+use super::part::Touched;
 use super::rule::LOOKBACK_MS;
 use super::set::RuleSet;
 use super::template::External;
@@ -78,6 +81,8 @@ struct Inner {
     immediate: BTreeMap<usize, Immediate>,
     /// Labels of rules that do not begin to fire while something was not seen.
     demanded: Pairs,
+    /// Immediate groups have not seen yet what their series are without an event.
+    is_blank: bool,
     /// Stamp of the newest sample.
     newest_ms: i64,
     /// When the log was last told that the agent runs.
@@ -105,6 +110,7 @@ impl Rules {
             clock: Clock::new(wall_ms, 0),
             immediate: BTreeMap::new(),
             demanded: Pairs::new(),
+            is_blank: false,
             newest_ms: i64::MIN,
             beat_ms: i64::MIN,
         };
@@ -143,12 +149,16 @@ impl Rules {
     /// The same, by readings of the clocks.
     pub fn tick_at(&self, wall_ms: i64, steady_ms: i64) {
         let _work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let (due, now_ms) = self.lock().take_due(wall_ms, steady_ms);
-        if !due.is_empty() {
+        let (due, now_ms, is_blank) = {
+            let mut inner = self.lock();
+            let (due, now_ms) = inner.take_due(wall_ms, steady_ms);
+            (due, now_ms, std::mem::take(&mut inner.is_blank))
+        };
+        if is_blank || !due.is_empty() {
             // Not under the lock: queries and events go on meanwhile.
             let snapshot = self.source.snapshot();
             let mut inner = self.lock();
-            let outcome = inner.evaluate(due, now_ms, &snapshot, &self.counts);
+            let outcome = inner.evaluate(due, is_blank, now_ms, &snapshot, &self.counts);
             inner.measure(&self.counts);
             outcome.hand_over(&self.log, &inner.settings.external.labels);
         }
@@ -167,7 +177,7 @@ impl Rules {
         // A step is told again at the tick.
         let mut clock = inner.clock;
         let now_ms = clock.read(wall_ms, steady_ms).now_ms;
-        let next_ms = inner.next_ms(now_ms);
+        let next_ms = inner.next_ms(now_ms).min(self.pending_ms(&inner));
         let wait_ms = next_ms.saturating_sub(now_ms).max(0);
         Duration::from_millis(wait_ms.unsigned_abs())
     }
@@ -189,8 +199,13 @@ impl Inner {
         self.store.set_needs(demand.needs());
         self.feed
             .set_demand(demand, feed::target(&config.external_labels));
-        let of = |place: &usize| self.immediate.get(place).copied().unwrap_or_default();
-        self.immediate = places.iter().map(|place| (*place, of(place))).collect();
+        // Those before them may have waited for an evaluation.
+        let new = match self.immediate.values().any(Immediate::is_pending) {
+            true => Immediate::pending,
+            false => Immediate::default,
+        };
+        self.immediate = places.iter().map(|place| (*place, new())).collect();
+        self.is_blank = !places.is_empty();
     }
 
     /// Groups to be evaluated now, with their times.
@@ -214,16 +229,20 @@ impl Inner {
         for group in &mut self.set.groups {
             group.wait_for_slot(now_ms);
         }
+        if self.is_blank {
+            return now_ms;
+        }
         let groups = self.set.groups.iter().map(|group| group.next_due(now_ms));
-        let pending = self.immediate.values().filter_map(|one| one.due_ms());
-        groups.chain(pending).min().unwrap_or(i64::MAX)
+        groups.min().unwrap_or(i64::MAX)
     }
 
-    /// Feeds a snapshot and evaluates groups on it. No sample is later than the evaluation that is
-    /// to see it, and none earlier than one that is there.
+    /// Feeds a snapshot and evaluates groups on it; `is_blank`: feeds also what immediate groups
+    /// select. No sample is later than the evaluation that is to see it, and none earlier than one
+    /// that is there.
     fn evaluate(
         &mut self,
         due: Vec<(usize, i64)>,
+        is_blank: bool,
         now_ms: i64,
         snapshot: &Snapshot,
         counts: &Counts,
@@ -231,9 +250,12 @@ impl Inner {
         let first_ms = due.iter().map(|(_, at_ms)| *at_ms).min().unwrap_or(now_ms);
         let stamp_ms = first_ms.max(self.newest_ms.saturating_add(1));
         let groups = &self.set.groups;
+        let immediate = self.immediate.keys().filter(|_| is_blank);
         let bits = due
             .iter()
-            .map(|(place, _)| self.feed.demand().bit(groups[*place].interval_ms));
+            .map(|(place, _)| place)
+            .chain(immediate)
+            .map(|place| self.feed.demand().bit(groups[*place].interval_ms));
         let mask = bits.fold(0, |all, bit| all | bit);
         self.store.expire(now_ms);
         if let Some(why) = self.feed.feed(&mut self.store, snapshot, stamp_ms, mask) {
@@ -243,17 +265,20 @@ impl Inner {
         let mut outcome = Outcome::default();
         for (place, at_ms) in due {
             let live = Live::Snapshot(snapshot);
-            self.evaluate_group(place, at_ms.max(stamp_ms), &live, counts, &mut outcome);
+            let at_ms = at_ms.max(stamp_ms);
+            self.evaluate_group(place, at_ms, &live, None, counts, &mut outcome);
         }
         self.beat(now_ms, &mut outcome);
         outcome
     }
 
+    /// `touched`: the only series that changed since the last evaluation, if that is known.
     fn evaluate_group(
         &mut self,
         place: usize,
         at_ms: i64,
         live: &Live<'_>,
+        touched: Option<&Touched>,
         counts: &Counts,
         outcome: &mut Outcome,
     ) {
@@ -264,7 +289,14 @@ impl Inner {
         let clock_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let mut series = live.series(&mut self.store, &self.options, self.feed.target());
         let remarks = Known::new(&self.feed, &self.demanded, at_ms);
-        let evaluation = group.evaluate(&mut series, at_ms, &self.settings, &remarks, &clock_ns);
+        let evaluation = group.evaluate_touched(
+            &mut series,
+            at_ms,
+            &self.settings,
+            &remarks,
+            &clock_ns,
+            touched,
+        );
         self.newest_ms = self
             .newest_ms
             .max(at_ms.saturating_sub(group.query_offset_ms));

@@ -3,15 +3,17 @@
 //! Names and labels are those of `/metrics`; a histogram is there both with classic buckets and as
 //! native histogram. `job` and `instance` are given to every series if the external labels have
 //! them, as the scrape of a Prometheus would. A counter carries the time at which it was zero, so
-//! that its first event is an increase; a series that is gone gets a stale marker.
+//! that its first event is an increase; a series that is gone gets a stale marker. `up` is 1.
 
+mod newest;
 mod series;
+mod touch;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use weir_promql::labels::Labels;
+use weir_promql::labels::{Labels, NAME};
 use weir_promql::storage::SeriesId;
 use weir_promql::store::{Refused, Store};
 use weir_promql::value::{Point as Sample, STALE_NAN, SampleValue};
@@ -20,9 +22,12 @@ use super::cause::ledger::Ledger;
 use super::demand::Demand;
 use super::loss::Losses;
 use super::page::Pairs;
-use crate::metrics::{Family, Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use crate::metrics::{Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use newest::Newest;
 use series::{Part, Reading, Shape};
 
+/// What a scrape says of itself.
+const UP: &str = "up";
 /// Labels that a scrape gives to what it scrapes.
 const TARGET: [&str; 2] = ["instance", "job"];
 
@@ -41,6 +46,7 @@ struct Known {
     /// The snapshot that had it last.
     round: u64,
     lines: Vec<Line>,
+    newest: Newest,
 }
 
 /// A series of a point that some rule selects.
@@ -116,8 +122,11 @@ impl Feed {
         self.ledger.shift(by_ms);
         self.losses.shift(by_ms);
         self.stamp_ms = self.stamp_ms.map(|stamp| stamp.saturating_add(by_ms));
-        for known in self.known.values_mut().filter(|known| known.born_ms != 0) {
-            known.born_ms = known.born_ms.saturating_add(by_ms);
+        for known in self.known.values_mut() {
+            known.newest.shift(by_ms);
+            if known.born_ms != 0 {
+                known.born_ms = known.born_ms.saturating_add(by_ms);
+            }
         }
     }
 
@@ -159,13 +168,15 @@ impl Feed {
                     continue;
                 }
                 let born_ms = known.born_ms;
-                let mut reading = Reading::new(family.metric, &point.value);
+                let value = known.newest.of_snapshot(family.metric, &point.value, at_ms);
+                let mut reading = Reading::new(family.metric, value);
                 for line in lines {
                     let done = line.append(store, &mut reading, at_ms, born_ms);
                     refused = done.err().or(refused);
                 }
             }
         }
+        refused = self.append_up(store, at_ms, due).err().or(refused);
         self.mark_gone(store, at_ms);
         self.ledger.note(&snapshot.families, at_ms);
         self.losses.note(&snapshot.families, at_ms);
@@ -174,52 +185,16 @@ impl Feed {
         refused
     }
 
-    /// Appends the points of families that a kernel event changed, as of `at_ms`, as far as
-    /// immediate groups select them; gives the places of these groups.
-    pub fn touch(
-        &mut self,
-        store: &mut Store,
-        families: &[Family],
-        start_ms: i64,
-        at_ms: i64,
-    ) -> Vec<usize> {
-        self.ledger.touch(families);
-        let mut touched = Vec::new();
-        for family in families {
-            if self.shape(family.metric).forms.is_empty() {
-                continue;
+    /// Who asks the agent's own rules finds it up, as a scrape would.
+    fn append_up(&self, store: &mut Store, at_ms: i64, due: u64) -> Result<(), Refused> {
+        let labels = up(&self.target);
+        match self.demand.use_of(&labels) {
+            Some(of) if of.intervals & due != 0 => {
+                let point = sample(SampleValue::Float(1.0), at_ms, 0);
+                store.append(&labels, point).map(|_| ())
             }
-            for point in &family.points {
-                let known = self.know(family.metric, point, start_ms);
-                let born_ms = known.born_ms;
-                let mut reading = Reading::new(family.metric, &point.value);
-                for line in known.lines.iter_mut().filter(|l| !l.immediate.is_empty()) {
-                    touched.extend(&line.immediate);
-                    // What is refused is there with the next snapshot, or counted by the store.
-                    let _ = line.append(store, &mut reading, at_ms, born_ms);
-                }
-            }
+            _ => Ok(()),
         }
-        touched.sort_unstable();
-        touched.dedup();
-        touched
-    }
-
-    /// Places of the immediate groups that select any of the points.
-    pub fn touched(&mut self, families: &[Family], start_ms: i64) -> Vec<usize> {
-        let mut touched = Vec::new();
-        for family in families {
-            if self.shape(family.metric).forms.is_empty() {
-                continue;
-            }
-            for point in &family.points {
-                let known = self.know(family.metric, point, start_ms);
-                touched.extend(known.lines.iter().flat_map(|line| &line.immediate));
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        touched
     }
 
     fn shape(&mut self, metric: &'static Metric) -> &Shape {
@@ -251,6 +226,7 @@ impl Feed {
                     born_ms,
                     round: self.round,
                     lines: lines(shape, &self.demand, &self.target, point),
+                    newest: Newest::default(),
                 })
             }
         }
@@ -326,6 +302,13 @@ fn lines(
     lines
 }
 
+fn up(target: &[(String, String)]) -> Labels {
+    let pairs = target
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    Labels::new(pairs.chain([(NAME, UP)]))
+}
+
 fn sample(value: SampleValue, at_ms: i64, start_ms: i64) -> Sample {
     Sample {
         at_ms,
@@ -352,6 +335,9 @@ pub fn each(
     mut take: impl FnMut(&Labels, i64, &mut dyn FnMut() -> Option<SampleValue>),
 ) {
     let start_ms = ms(snapshot.start_unix_ns);
+    if wants(UP) {
+        take(&up(target), 0, &mut || Some(SampleValue::Float(1.0)));
+    }
     for family in &snapshot.families {
         let shape = Shape::new(family.metric, &wants);
         if shape.forms.is_empty() {

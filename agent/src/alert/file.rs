@@ -52,6 +52,19 @@ pub struct Rule {
     pub labels: BTreeMap<String, String>,
     /// What is done with the result.
     pub action: Action,
+    /// Line and column from 1.
+    pub place: (u64, u64),
+}
+
+impl Rule {
+    /// Names of the metrics that it writes.
+    pub fn writes(&self) -> impl Iterator<Item = &str> {
+        let names: [Option<&str>; 2] = match self.action {
+            Action::Record => [Some(&self.name), None],
+            Action::Alert(_) => [Some("ALERTS"), Some("ALERTS_FOR_STATE")],
+        };
+        names.into_iter().flatten()
+    }
 }
 
 /// What a rule does with its result.

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use weir_promql::labels::Labels;
@@ -12,7 +12,8 @@ use weir_promql::value::{STALE_NAN, SampleValue};
 
 use super::file;
 use super::page::Page;
-use super::rule::{Context, Health, Remarks, Rule};
+use super::part::{self, Part, Touched};
+use super::rule::{Context, Health, Outcome, Remarks, Rule};
 use super::source::{Append, Query};
 use super::state::Sending;
 use super::template::External;
@@ -96,15 +97,27 @@ impl Group {
     /// A group that was not evaluated yet.
     pub fn new(file: &Arc<str>, written: file::Group, settings: &Settings) -> Self {
         let rules = written.rules.into_iter();
+        let mut rules: Vec<_> = rules
+            .map(|rule| Rule::new(rule, &settings.external.url))
+            .collect();
+        let names: BTreeSet<_> = rules
+            .iter()
+            .flat_map(|rule| rule.written.writes())
+            .collect();
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        for rule in &mut rules {
+            // What others write may change more than what was touched.
+            if part::reads(rule.written.expr.tree(), &names) {
+                rule.keys = None;
+            }
+        }
         Self {
             file: Arc::clone(file),
             name: written.name,
             interval_ms: written.interval_ms.unwrap_or(settings.interval_ms).max(1),
             query_offset_ms: written.query_offset_ms.unwrap_or(settings.query_offset_ms),
             limit: written.limit,
-            rules: rules
-                .map(|rule| Rule::new(rule, &settings.external.url))
-                .collect(),
+            rules,
             evaluated_at_ms: None,
             took_ns: 0,
             missed: 0,
@@ -178,6 +191,20 @@ impl Group {
         remarks: &dyn Remarks,
         clock_ns: &dyn Fn() -> u64,
     ) -> Evaluation {
+        self.evaluate_touched(source, at_ms, settings, remarks, clock_ns, None)
+    }
+
+    /// The same if it is known which series changed since the last evaluation: of rules whose
+    /// results can be taken apart, only that part.
+    pub fn evaluate_touched<S: Query + Append>(
+        &mut self,
+        source: &mut S,
+        at_ms: i64,
+        settings: &Settings,
+        remarks: &dyn Remarks,
+        clock_ns: &dyn Fn() -> u64,
+        touched: Option<&Touched>,
+    ) -> Evaluation {
         let start = clock_ns();
         let mut evaluation = Evaluation::default();
         let context = Context {
@@ -190,6 +217,7 @@ impl Group {
                 interval_ms: self.interval_ms,
                 resend_ms: settings.resend_ms,
             },
+            touched,
         };
         for (place, rule) in self.rules.iter_mut().enumerate() {
             if step(rule, source, &context, clock_ns, &mut evaluation) {
@@ -254,6 +282,10 @@ fn step<S: Query + Append>(
     let start = clock_ns();
     let mut changed = false;
     let outcome = rule.evaluate(source, context);
+    let is_untouched = |outcome: &Outcome| outcome.part.as_ref().is_some_and(Part::is_empty);
+    if outcome.as_ref().is_ok_and(is_untouched) {
+        return false;
+    }
     rule.evaluated_at_ms = Some(context.at_ms);
     match outcome {
         Err(why) => {
@@ -276,7 +308,8 @@ fn step<S: Query + Append>(
             evaluation.expansion_error = outcome
                 .expansion_error
                 .or(evaluation.expansion_error.take());
-            write(rule, source, outcome.samples, context, evaluation);
+            let part = outcome.part.as_ref();
+            write(rule, source, outcome.samples, part, context, evaluation);
         }
     }
     rule.took_ns = clock_ns().saturating_sub(start);
@@ -288,6 +321,7 @@ fn write<S: Append>(
     rule: &mut Rule,
     source: &mut S,
     samples: Vec<(Labels, SampleValue)>,
+    part: Option<&Part>,
     context: &Context<'_>,
     evaluation: &mut Evaluation,
 ) {
@@ -304,6 +338,9 @@ fn write<S: Append>(
         }
         wrote.insert(labels);
     }
+    // Of other parts nothing is known: they stay.
+    let is_part = |labels: &Labels| part.is_none_or(|part| part.has(labels));
+    wrote.extend(rule.wrote.extract_if(|labels| !is_part(labels)));
     for labels in rule.wrote.difference(&wrote) {
         if let Err(why) = source.append(labels, at_ms, SampleValue::Float(STALE_NAN)) {
             evaluation.refused += 1;

@@ -1,7 +1,8 @@
 //! What the agent did not see: which losses concern which metrics, and when each was last suffered.
 //! A rule whose window holds one judges by less than there was, and says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use super::page::rfc3339;
 use crate::metrics::{self, Family, Kind, Point, Value};
@@ -144,7 +145,7 @@ impl Loss {
         };
         let prefixes = match self {
             Self::Store => return true,
-            _ if !is_known(name) => return true,
+            _ if !NAMES.contains_key(name) => return true,
             Self::Samples(what) | Self::Skipped(what) | Self::Probe(what) => metrics_of(what),
             Self::Owners | Self::Malformed | Self::Map(_) => metrics_of(""),
         };
@@ -164,22 +165,23 @@ impl Loss {
     }
 }
 
-/// Whether a series of this name is the agent's own, of whatever form.
-fn is_known(name: &str) -> bool {
-    metrics::ALL.iter().any(|metric| {
-        let own = metric.prometheus_name();
-        let is_histogram = matches!(metric.kind, Kind::TimeHistogram | Kind::SizeHistogram);
-        let part = name.strip_prefix(own.as_str());
-        part == Some("")
-            || is_histogram
-                && part.is_some_and(|part| ["_bucket", "_count", "_sum"].contains(&part))
-    })
-}
+/// The names of all series of the table, and whether they tell of services.
+static NAMES: LazyLock<HashMap<String, bool>> = LazyLock::new(|| {
+    let mut names = HashMap::new();
+    for metric in metrics::ALL {
+        let name = metric.prometheus_name();
+        if matches!(metric.kind, Kind::TimeHistogram | Kind::SizeHistogram) {
+            let parts = ["_bucket", "_count", "_sum"].map(|part| format!("{name}{part}"));
+            names.extend(parts.map(|name| (name, metric.per_service)));
+        }
+        names.insert(name, metric.per_service);
+    }
+    names
+});
 
-/// Whether a series of this name tells of the agent and not of services.
+/// Whether series of this name tell of the agent and not of services.
 pub fn is_about_agent(name: &str) -> bool {
-    let mut own = metrics::ALL.iter().filter(|metric| !metric.per_service);
-    own.any(|metric| metric.prometheus_name() == name)
+    NAMES.get(name) == Some(&false)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::expression::Expression;
 use super::file::{self, Action, Text};
 use super::name;
 use super::page::{Page, Pairs};
+use super::part::{Keys, Part, Touched};
 use super::source::{Query, vector};
 use super::state::{Alerts, Candidate, Sending, Terms};
 use super::template::value::{Histogram, Sample as TemplateSample, Value as TemplateValue};
@@ -71,6 +72,8 @@ pub struct Context<'a> {
     pub remarks: &'a dyn Remarks,
     /// When pages are sent.
     pub sending: Sending,
+    /// The only series that changed since the last evaluation, if that is known.
+    pub touched: Option<&'a Touched>,
 }
 
 /// What came out of an evaluation.
@@ -78,6 +81,8 @@ pub struct Context<'a> {
 pub struct Outcome {
     /// Series to be written.
     pub samples: Vec<(Labels, SampleValue)>,
+    /// The part of the rule's series that these are; none if they are all.
+    pub part: Option<Part>,
     /// Alerts that fire or were resolved, to be sent.
     pub transitions: Vec<Page>,
     /// Alerts that were sent before and still hold, to be said again.
@@ -113,6 +118,8 @@ pub struct Rule {
     pub inputs: Option<Vec<String>>,
     /// Series that the last evaluation wrote.
     pub(super) wrote: HashSet<Labels>,
+    /// By what the expression can be evaluated in parts.
+    pub(super) keys: Option<Keys>,
     generator_url: String,
 }
 
@@ -124,6 +131,7 @@ impl Rule {
         Self {
             window_ms: needs.iter().map(|need| need.window_ms).max().unwrap_or(0),
             inputs: demand::metrics(written.expr.tree()),
+            keys: Keys::of(written.expr.tree()),
             generator_url: format!("{}{link}", external_url.trim_end_matches('/')),
             written: Arc::new(written),
             alerts: Alerts::default(),
@@ -155,12 +163,37 @@ impl Rule {
         context: &Context<'_>,
     ) -> Result<Outcome, String> {
         let asked_ms = context.at_ms.saturating_sub(context.query_offset_ms);
-        let result = vector(source.instant(&self.written.expr, asked_ms)?)?;
+        let part = self.part(context);
+        if part.as_ref().is_some_and(Part::is_empty) {
+            return Ok(Outcome {
+                part,
+                ..Outcome::default()
+            });
+        }
+        let expr = &self.written.expr;
+        let result = vector(match &part {
+            Some(part) => source.part(expr, asked_ms, part)?,
+            None => source.instant(expr, asked_ms)?,
+        })?;
         let written = Arc::clone(&self.written);
         match &written.action {
             Action::Record => record(&written, result, context.limit),
-            Action::Alert(alert) => self.alert(&written, alert, &result, source, context),
+            Action::Alert(alert) => self.alert(&written, alert, &result, part, source, context),
         }
+    }
+
+    /// The part of the result that has to be evaluated; none for all of it.
+    fn part(&self, context: &Context<'_>) -> Option<Part> {
+        let (touched, keys) = (context.touched?, self.keys.as_ref()?);
+        if !self.is_alert() || context.limit > 0 {
+            return None;
+        }
+        Part::of(
+            self.written.expr.tree(),
+            keys,
+            self.written.labels.keys(),
+            touched,
+        )
     }
 
     fn alert(
@@ -168,6 +201,7 @@ impl Rule {
         written: &file::Rule,
         alert: &file::Alert,
         result: &[Sample],
+        part: Option<Part>,
         source: &dyn Query,
         context: &Context<'_>,
     ) -> Result<Outcome, String> {
@@ -197,7 +231,10 @@ impl Rule {
             limit: context.limit,
             holds: !candidates.is_empty() && context.remarks.holds(self),
         };
-        let update = self.alerts.update(candidates, &terms, context.at_ms)?;
+        let is_part = |labels: &Labels| part.as_ref().is_none_or(|part| part.has(labels));
+        let update = self
+            .alerts
+            .update_part(candidates, &terms, context.at_ms, is_part)?;
         let url = &self.generator_url;
         let demoted = update.demoted.iter();
         let mut transitions: Vec<_> = demoted
@@ -205,7 +242,7 @@ impl Rule {
             .collect();
         let due = self.alerts.take_due(context.at_ms, &context.sending, url);
         transitions.extend(due.transitions);
-        let samples = self.alerts.samples().into_iter();
+        let samples = self.alerts.samples_of(is_part).into_iter();
         Ok(Outcome {
             samples: samples
                 .map(|(labels, value)| (labels, value.into()))
@@ -219,6 +256,7 @@ impl Rule {
             }),
             expansion_failures: failures,
             expansion_error: error,
+            part,
         })
     }
 }

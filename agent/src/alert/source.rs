@@ -8,6 +8,7 @@ use weir_promql::store::{Refused, Store};
 use weir_promql::value::{Point, Sample, SampleValue, Value};
 
 use super::expression::Expression;
+use super::part::{Part, PartOfStore};
 
 /// Answers expressions.
 pub trait Query {
@@ -16,6 +17,14 @@ pub trait Query {
     /// # Errors
     /// With what keeps it from having one.
     fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String>;
+
+    /// The same of a part of the series; what else is in the answer is true, too.
+    ///
+    /// # Errors
+    /// As [`instant`](Self::instant).
+    fn part(&self, expr: &Expression, at_ms: i64, _part: &Part) -> Result<Value, String> {
+        self.instant(expr, at_ms)
+    }
 
     /// The same for an expression that is no rule's: what it selects may have to be read first.
     ///
@@ -58,13 +67,31 @@ impl<'a> Series<'a> {
 impl Query for Series<'_> {
     fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
         let mut memo = self.memo.borrow_mut();
-        eval::instant_with(self.store, expr.tree(), at_ms, self.options, &mut memo)
-            .map(|outcome| outcome.value)
-            .map_err(|why| match why {
-                EvalError::Invalid { message, .. } => message,
-                other => other.to_string(),
-            })
+        let memo = &mut memo;
+        value(eval::instant_with(
+            self.store,
+            expr.tree(),
+            at_ms,
+            self.options,
+            memo,
+        ))
     }
+
+    fn part(&self, expr: &Expression, at_ms: i64, part: &Part) -> Result<Value, String> {
+        let store = PartOfStore {
+            store: self.store,
+            part,
+        };
+        value(eval::instant(&store, expr.tree(), at_ms, self.options))
+    }
+}
+
+fn value(outcome: Result<eval::Outcome, EvalError>) -> Result<Value, String> {
+    let value = outcome.map(|outcome| outcome.value);
+    value.map_err(|why| match why {
+        EvalError::Invalid { message, .. } => message,
+        other => other.to_string(),
+    })
 }
 
 impl Append for Series<'_> {

@@ -149,8 +149,13 @@ impl Alerts {
 
     /// The series that tell about the alerts: `ALERTS` and `ALERTS_FOR_STATE`.
     pub fn samples(&self) -> Vec<(Labels, f64)> {
+        self.samples_of(|_| true)
+    }
+
+    /// The same of some alerts.
+    pub fn samples_of(&self, is_wanted: impl Fn(&Labels) -> bool) -> Vec<(Labels, f64)> {
         let mut samples = Vec::new();
-        for alert in self.active() {
+        for alert in self.active().filter(|alert| is_wanted(&alert.labels)) {
             let mut labels = LabelsBuilder::from(&alert.labels);
             labels.set(NAME, "ALERTS_FOR_STATE");
             let since = labels.build();

@@ -2,6 +2,8 @@
 //! when one happens. What is not in this table is frequent, or the agent's own: it changes between
 //! two periodic evaluations without being told of.
 
+use std::fmt;
+
 use weir_ebpf::change::{Fact, Facts};
 use weir_promql::matcher::Matcher;
 
@@ -19,6 +21,17 @@ pub struct Change {
     pub labels: Labels,
     /// When this happens, it changes.
     pub fact: Fact,
+}
+
+/// As a selector writes it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric.prometheus_name())?;
+        for (at, (name, value)) in self.labels.iter().enumerate() {
+            write!(f, "{}{name}={value:?}", if at > 0 { ", " } else { "{" })?;
+        }
+        f.write_str(if self.labels.is_empty() { "" } else { "}" })
+    }
 }
 
 const fn row(metric: &'static Metric, labels: Labels, fact: Fact) -> Change {

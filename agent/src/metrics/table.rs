@@ -582,6 +582,16 @@ pub static RULE_MISSED: Metric = Metric {
     per_service: false,
 };
 
+/// `weir.rule.reactions`
+pub static RULE_REACTIONS: Metric = Metric {
+    name: "weir.rule.reactions",
+    unit: Unit::Count("evaluation"),
+    kind: Kind::Counter,
+    help: "Evaluations of immediate rule groups because of kernel events, by outcome: at_once, late (it had to wait until 50 ms after the last one of the group, or for another evaluation; events meanwhile are one).",
+    labels: &["outcome"],
+    per_service: false,
+};
+
 /// `weir.rule.alerts`
 pub static RULE_ALERTS: Metric = Metric {
     name: "weir.rule.alerts",
@@ -627,7 +637,7 @@ pub static RULE_REFUSED: Metric = Metric {
     name: "weir.rule.refused",
     unit: Unit::Count("sample"),
     kind: Kind::Counter,
-    help: "Samples that rules did not get, by reason: full (a limit), bad (not newer than the last one), event (a change that waits for the next snapshot because too many came at once).",
+    help: "Samples that rules did not get, by reason: full (a limit), bad (not newer than the last one), event (a change that waits for the next periodic evaluation because too many came at once).",
     labels: &["reason"],
     per_service: false,
 };
@@ -722,6 +732,7 @@ pub static ALL: &[&Metric] = &[
     &RULE_EVALUATIONS,
     &RULE_EVALUATION_TIME,
     &RULE_MISSED,
+    &RULE_REACTIONS,
     &RULE_ALERTS,
     &RULE_SERIES,
     &RULE_SAMPLES,

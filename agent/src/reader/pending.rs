@@ -20,6 +20,7 @@ pub(super) struct Pending {
     /// To be looked at once more, not before that time.
     again: HashMap<u32, (Facts, u64)>,
     ready_ns: u64,
+    left_out: u64,
 }
 
 impl Pending {
@@ -28,6 +29,22 @@ impl Pending {
         if self.told.len() < MAX_PLACES || self.told.contains_key(&slot) {
             let facts = self.told.entry(slot).or_default();
             *facts = facts.and(fact.into());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Facts for which there was no room since this was last asked.
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// Has places looked at once more, not before a time.
+    pub(super) fn postpone(&mut self, places: HashMap<u32, Facts>, from_ns: u64) {
+        for (slot, facts) in places {
+            let (again, known_ns) = self.again.entry(slot).or_insert((Facts::NONE, 0));
+            *again = again.and(facts);
+            *known_ns = from_ns.max(*known_ns);
         }
     }
 
@@ -92,6 +109,27 @@ mod tests {
         assert!(pending.take(100 * SHARE - 1).is_empty());
         assert!(pending.waits());
         assert_eq!(pending.take(100 * SHARE).len(), 1);
+    }
+
+    #[test]
+    fn what_is_put_off_is_looked_at_when_there_is_time() {
+        let mut pending = Pending::default();
+        pending.tell(3, Fact::ZeroWindow);
+        let places = pending.take(1_000);
+        pending.postpone(places.clone(), 2_000 + EVERY_NS);
+        assert!(pending.take(1_999 + EVERY_NS).is_empty() && pending.waits());
+        assert_eq!(pending.take(2_000 + EVERY_NS), places);
+        assert!(!pending.waits());
+    }
+
+    #[test]
+    fn a_storm_at_more_places_than_there_is_room_for_is_counted() {
+        let mut pending = Pending::default();
+        for slot in 0..MAX_PLACES as u32 + 7 {
+            pending.tell(slot, Fact::Refused);
+        }
+        assert_eq!((pending.take_left_out(), pending.take_left_out()), (7, 0));
+        assert_eq!(pending.take(1).len(), MAX_PLACES);
     }
 
     proptest! {

@@ -63,7 +63,7 @@ impl<'a> Changes<'a> {
     /// What a fact at a place changed.
     fn changed(&self, slot: u32, fact: Fact) -> Vec<Family> {
         let told = HashMap::from([(slot, fact.into())]);
-        self.agent.collector().changed(&told)
+        self.agent.collector().changed(&told).families
     }
 }
 

@@ -119,7 +119,7 @@ fn counters_that_go_on_under_other_labels_are_no_burst() {
     let renamed = subject("web", "b");
     ledger.note(&[timeouts(&renamed, 50)], 1_000);
     ledger.note(&[timeouts(&renamed, 51)], 2_000);
-    assert!(web(&ledger, 60_000).contains(": 1 segments"));
+    assert!(web(&ledger, 60_000).contains(": 1 segment "));
 }
 
 #[test]

@@ -3,23 +3,67 @@
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
+use weir_promql::labels::Labels;
+use weir_promql::store::Store;
+
 use super::{Inner, Live, Outcome, Rules, wall_ms};
-use crate::alert::measure::Rules as Counts;
-use crate::metrics::{Family, Labels, Metric, Point, Source, Subject, Value};
+use crate::alert::part::Touched;
+use crate::metrics::{Family, Labels as PointLabels, Metric, Point, Subject, Value};
 
 /// Least time between two such evaluations of a group.
 const SPACING_MS: i64 = 50;
 /// Most changed points that wait; what is over it comes with the next snapshot.
 const MAX_POINTS: usize = 4_096;
+/// Most series that a group looks at alone; if more have changed, at all.
+const MAX_TOUCHED: usize = 32;
 
 /// When a group was evaluated by an event, and whether it is to be again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Immediate {
     last_ms: Option<i64>,
-    is_pending: bool,
+    pending: Option<Waiting>,
+    /// It would have been evaluated before, had there not been another evaluation.
+    is_late: bool,
+}
+
+/// The series that changed since a group was evaluated.
+#[derive(Debug)]
+enum Waiting {
+    These(Vec<Labels>),
+    Many,
+}
+
+impl Waiting {
+    fn add(&mut self, labels: Labels) {
+        match self {
+            Self::These(all) if all.len() >= MAX_TOUCHED => *self = Self::Many,
+            Self::These(all) if !all.contains(&labels) => all.push(labels),
+            Self::These(_) | Self::Many => {}
+        }
+    }
+
+    fn touched(&self, store: &Store) -> Option<Touched> {
+        match self {
+            Self::These(all) => Some(Touched::new(all, store)),
+            Self::Many => None,
+        }
+    }
 }
 
 impl Immediate {
+    /// To be evaluated whatever has changed.
+    pub(super) fn pending() -> Self {
+        Self {
+            pending: Some(Waiting::Many),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is to be evaluated.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// From when on it may be evaluated.
     fn ready_ms(&self) -> i64 {
         self.last_ms
@@ -27,8 +71,8 @@ impl Immediate {
     }
 
     /// When it is to be evaluated, if it is.
-    pub(super) fn due_ms(&self) -> Option<i64> {
-        self.is_pending.then(|| self.ready_ms())
+    fn due_ms(&self) -> Option<i64> {
+        self.is_pending().then(|| self.ready_ms())
     }
 
     /// Follows a clock that was set.
@@ -37,9 +81,9 @@ impl Immediate {
     }
 }
 
-type Key = (&'static str, Arc<Subject>, Labels);
+type Key = (&'static str, Arc<Subject>, PointLabels);
 
-/// The newest values of points that changed since they were last looked at.
+/// The newest values of points that changed while nobody could look at them.
 #[derive(Default)]
 pub(super) struct Changes {
     points: HashMap<Key, (&'static Metric, Value)>,
@@ -47,7 +91,9 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    fn add(&mut self, families: &[Family]) -> u64 {
+    /// Says how many points found no room.
+    fn add(&mut self, families: &[Family], start_ms: i64) -> u64 {
+        self.start_ms = start_ms;
         let mut left_out = 0;
         for family in families {
             for point in &family.points {
@@ -86,23 +132,31 @@ impl Rules {
     ///
     /// Returns whether a group was evaluated here.
     pub fn change(&self, families: &[Family], start_ms: i64) -> bool {
-        let left_out = {
-            let mut changes = self.changes();
-            changes.start_ms = start_ms;
-            changes.add(families)
-        };
-        self.counts.left_out(left_out);
         let mut inner = match self.inner.try_lock() {
             Ok(inner) => inner,
             Err(TryLockError::Poisoned(broken)) => broken.into_inner(),
             Err(TryLockError::WouldBlock) => {
+                self.put_off(families, start_ms);
                 self.wake.notify_one();
                 return false;
             }
         };
+        if inner.immediate.is_empty() {
+            return false;
+        }
         let mut clock = inner.clock;
         let now_ms = clock.read(wall_ms(), self.steady_ms()).now_ms;
-        let (evaluated, waits) = self.evaluate_changed(&mut inner, now_ms);
+        if !inner.may_react(now_ms) {
+            self.put_off(families, start_ms);
+            drop(inner);
+            self.wake.notify_one();
+            return false;
+        }
+        let evaluated = match self.with_waiting(families, start_ms) {
+            None => self.react(&mut inner, families, start_ms, now_ms, true),
+            Some(all) => self.react(&mut inner, &all, start_ms, now_ms, true),
+        };
+        let waits = inner.immediate.values().any(Immediate::is_pending);
         drop(inner);
         if evaluated || waits {
             self.wake.notify_one();
@@ -113,58 +167,68 @@ impl Rules {
     /// Evaluates what changes are waiting for, as far as it may be now.
     pub(super) fn work_off(&self, now_ms: i64) {
         let mut inner = self.lock();
-        self.evaluate_changed(&mut inner, now_ms);
+        if inner.may_react(now_ms) {
+            let (waiting, start_ms) = {
+                let mut changes = self.changes();
+                (changes.take(), changes.start_ms)
+            };
+            self.react(&mut inner, &waiting, start_ms, now_ms, false);
+        }
     }
 
-    /// Says whether a group was evaluated, and whether one still waits.
-    fn evaluate_changed(&self, inner: &mut Inner, now_ms: i64) -> (bool, bool) {
-        let (families, start_ms) = {
-            let mut changes = self.changes();
-            (changes.take(), changes.start_ms)
-        };
-        let touched = inner.feed.touched(&families, start_ms);
-        for place in &touched {
-            if let Some(immediate) = inner.immediate.get_mut(place) {
-                immediate.is_pending = true;
-            }
-        }
-        let ready: Vec<usize> = inner
-            .immediate
-            .iter()
-            .filter(|(_, one)| one.due_ms().is_some_and(|due| due <= now_ms))
-            .map(|(place, _)| *place)
-            .collect();
-        let waits = inner.immediate.values().any(|one| one.is_pending);
-        if ready.is_empty() {
-            // Kept for the groups that wait; of no use if none does.
-            if waits {
-                self.keep(&families);
-            }
-            return (false, waits);
-        }
-        let outcome = inner.react(
-            &ready,
-            &families,
-            start_ms,
-            now_ms,
-            &*self.source,
-            &self.counts,
-        );
-        outcome.hand_over(&self.log, &inner.settings.external.labels);
-        (true, waits)
+    /// Changes that could not be looked at by the reader of events.
+    pub fn left_out(&self, points: u64) {
+        self.counts.left_out(points);
     }
 
-    /// Puts points back that nobody has evaluated, unless newer ones came meanwhile.
-    fn keep(&self, families: &[Family]) {
+    /// When something that waits may be evaluated.
+    pub(super) fn pending_ms(&self, inner: &Inner) -> i64 {
+        let all = inner.immediate.values();
+        let has_changes = !self.changes().points.is_empty();
+        let pending = all.filter(|one| has_changes || one.is_pending());
+        pending.map(Immediate::ready_ms).min().unwrap_or(i64::MAX)
+    }
+
+    fn put_off(&self, families: &[Family], start_ms: i64) {
+        let left_out = self.changes().add(families, start_ms);
+        self.counts.left_out(left_out);
+    }
+
+    /// What waits, with these, which are newer; none if nothing waits.
+    fn with_waiting(&self, families: &[Family], start_ms: i64) -> Option<Vec<Family>> {
         let mut changes = self.changes();
-        for family in families {
-            for point in &family.points {
-                let subject = Arc::clone(&point.subject);
-                let key = (family.metric.name, subject, point.labels);
-                let newest = (family.metric, point.value.clone());
-                changes.points.entry(key).or_insert(newest);
-            }
+        if changes.points.is_empty() {
+            return None;
         }
+        self.counts.left_out(changes.add(families, start_ms));
+        Some(changes.take())
+    }
+
+    /// Brings changes in and evaluates the groups that wait and may be evaluated; says whether there
+    /// was one.
+    fn react(
+        &self,
+        inner: &mut Inner,
+        families: &[Family],
+        start_ms: i64,
+        now_ms: i64,
+        is_prompt: bool,
+    ) -> bool {
+        let at_ms = now_ms.max(inner.newest_ms.saturating_add(1));
+        let ready = inner.bring(families, start_ms, at_ms, now_ms);
+        let mut outcome = Outcome::default();
+        for (place, one) in &ready {
+            let live = Live::Source(&*self.source);
+            let waiting = one.pending.as_ref();
+            let touched = waiting.and_then(|waiting| waiting.touched(&inner.store));
+            let (touched, counts) = (touched.as_ref(), &self.counts);
+            inner.evaluate_group(*place, at_ms, &live, touched, counts, &mut outcome);
+            self.counts.reacted(is_prompt && !one.is_late);
+        }
+        if !ready.is_empty() {
+            outcome.hand_over(&self.log, &inner.settings.external.labels);
+        }
+        !ready.is_empty()
     }
 
     fn changes(&self) -> MutexGuard<'_, Changes> {
@@ -173,29 +237,40 @@ impl Rules {
 }
 
 impl Inner {
-    fn react(
+    /// Whether any group may be evaluated by an event. Changes are brought in no more often: a storm
+    /// would fill the store.
+    fn may_react(&self, now_ms: i64) -> bool {
+        let mut all = self.immediate.values();
+        all.any(|one| one.ready_ms() <= now_ms)
+    }
+
+    /// Appends changes, for all groups that select them; takes those out that wait for any change
+    /// and may be evaluated.
+    fn bring(
         &mut self,
-        ready: &[usize],
         families: &[Family],
         start_ms: i64,
+        at_ms: i64,
         now_ms: i64,
-        source: &dyn Source,
-        counts: &Counts,
-    ) -> Outcome {
-        let at_ms = now_ms.max(self.newest_ms.saturating_add(1));
-        self.feed.touch(&mut self.store, families, start_ms, at_ms);
-        self.newest_ms = at_ms;
-        let mut outcome = Outcome::default();
-        for place in ready {
-            let live = Live::Source(source);
-            self.evaluate_group(*place, at_ms, &live, counts, &mut outcome);
-            if let Some(immediate) = self.immediate.get_mut(place) {
-                *immediate = Immediate {
-                    last_ms: Some(now_ms),
-                    is_pending: false,
-                };
+    ) -> Vec<(usize, Immediate)> {
+        let touched = self.feed.touch(&mut self.store, families, start_ms, at_ms);
+        if !touched.is_empty() {
+            self.newest_ms = at_ms;
+        }
+        for (place, labels) in touched {
+            if let Some(one) = self.immediate.get_mut(&place) {
+                one.is_late |= one.ready_ms() > now_ms;
+                let pending = one.pending.get_or_insert(Waiting::These(Vec::new()));
+                pending.add(labels);
             }
         }
-        outcome
+        let all = self.immediate.iter_mut();
+        let ready = all.filter(|(_, one)| one.due_ms().is_some_and(|due| due <= now_ms));
+        let begin = |one: &mut Immediate| Immediate {
+            last_ms: one.last_ms.replace(now_ms),
+            pending: one.pending.take(),
+            is_late: std::mem::take(&mut one.is_late),
+        };
+        ready.map(|(place, one)| (*place, begin(one))).collect()
     }
 }

@@ -9,6 +9,7 @@ use weir_promql::value::{SampleValue, Value};
 
 use crate::alert::excerpt;
 use crate::alert::expression::Expression;
+use crate::alert::part::Part;
 use crate::alert::source::{Append, Query, Series};
 use crate::metrics::{Snapshot, Source};
 
@@ -46,6 +47,10 @@ pub(super) struct LiveSeries<'a> {
 impl Query for LiveSeries<'_> {
     fn instant(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
         self.series.instant(expr, at_ms)
+    }
+
+    fn part(&self, expr: &Expression, at_ms: i64, part: &Part) -> Result<Value, String> {
+        self.series.part(expr, at_ms, part)
     }
 
     fn other(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {

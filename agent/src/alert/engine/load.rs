@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use anyhow::{Context as _, bail, ensure};
 use tracing::{error, info};
 
-use super::{LOOKBACK_MS, Rules, limits, milliseconds, settings};
+use super::{LOOKBACK_MS, Rules, asked, limits, milliseconds, settings};
 use crate::alert::config::Alert;
 use crate::alert::file::{FileError, RuleFile};
 use crate::alert::log::Change;
@@ -100,6 +100,7 @@ pub fn load(config: &Alert) -> anyhow::Result<Vec<RuleFile>> {
                 names.join(", ")
             );
         }
+        asked::check(&files, wanted).map_err(first)?;
     }
     Ok(files)
 }
@@ -198,7 +199,6 @@ impl Rules {
         for page in &mut pages {
             super::outcome::carry(page, &external);
         }
-        inner.immediate.clear();
         inner.arrange(config);
         inner.measure(&self.counts);
         self.asked.send_replace(inner.asked());

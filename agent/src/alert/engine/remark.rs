@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weir_promql::labels::Labels;
 
@@ -27,6 +28,8 @@ pub(super) struct Known<'a> {
     demanded: &'a Pairs,
     at_ms: i64,
     told: RefCell<Told>,
+    /// By the rules' addresses.
+    missed: RefCell<HashMap<usize, Option<String>>>,
 }
 
 impl<'a> Known<'a> {
@@ -36,12 +39,18 @@ impl<'a> Known<'a> {
             demanded,
             at_ms,
             told: RefCell::default(),
+            missed: RefCell::default(),
         }
     }
 
     fn losses(&self, rule: &Rule) -> Option<String> {
-        let since_ms = self.at_ms.saturating_sub(window(rule).max(EVIDENCE_MS.0));
-        self.feed.losses().told(rule.inputs.as_deref(), since_ms)
+        let missed = || {
+            let since_ms = self.at_ms.saturating_sub(window(rule).max(EVIDENCE_MS.0));
+            self.feed.losses().told(rule.inputs.as_deref(), since_ms)
+        };
+        let mut known = self.missed.borrow_mut();
+        let key = Arc::as_ptr(&rule.written).addr();
+        known.entry(key).or_insert_with(missed).clone()
     }
 }
 

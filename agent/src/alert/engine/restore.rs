@@ -79,6 +79,7 @@ impl Inner {
         for immediate in self.immediate.values_mut() {
             immediate.shift(by_ms);
         }
+        self.is_blank = !self.immediate.is_empty();
     }
 
     /// Lets the log know at times that the agent runs, while that matters.

@@ -189,6 +189,7 @@ impl Checker {
             expr: expr?,
             labels,
             action,
+            place: here,
         })
     }
 

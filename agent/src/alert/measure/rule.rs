@@ -31,6 +31,8 @@ pub struct Rules {
     refused_full: AtomicU64,
     refused_bad: AtomicU64,
     events_left_out: AtomicU64,
+    reacted_at_once: AtomicU64,
+    reacted_late: AtomicU64,
     reloads: AtomicU64,
     reloads_refused: AtomicU64,
     loaded_ms: AtomicU64,
@@ -98,6 +100,15 @@ impl Rules {
         self.events_left_out.fetch_add(points, Relaxed);
     }
 
+    /// An immediate group was evaluated because of an event.
+    pub fn reacted(&self, at_once: bool) {
+        let count = match at_once {
+            true => &self.reacted_at_once,
+            false => &self.reacted_late,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
     /// Rules of files were put to work.
     pub fn loaded(&self, at_ms: i64) {
         self.is_current.store(1, Relaxed);
@@ -129,6 +140,10 @@ impl Rules {
             ("failed", &self.failures),
             ("template", &self.templates),
         ];
+        let reactions = [
+            ("at_once", &self.reacted_at_once),
+            ("late", &self.reacted_late),
+        ];
         let rules = [("alerting", &self.alerting), ("recording", &self.recording)];
         let alerts = [("pending", &self.pending), ("firing", &self.firing)];
         let refused = [
@@ -151,6 +166,7 @@ impl Rules {
             ),
             one(&metrics::RULE_EVALUATION_TIME, Value::Float(took)),
             one(&metrics::RULE_MISSED, int(&self.missed)),
+            family(&metrics::RULE_REACTIONS, labelled("outcome", &reactions)),
             family(&metrics::RULE_ALERTS, labelled("state", &alerts)),
             one(&metrics::RULE_SERIES, int(&self.series)),
             one(&metrics::RULE_SAMPLES, int(&self.samples)),

@@ -32,6 +32,20 @@ impl Alerts {
         terms: &Terms,
         at_ms: i64,
     ) -> Result<Update, String> {
+        self.update_part(candidates, terms, at_ms, |_| true)
+    }
+
+    /// The same if only a part of the result was asked for: the other alerts stay as they are.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn update_part(
+        &mut self,
+        candidates: Vec<Candidate>,
+        terms: &Terms,
+        at_ms: i64,
+        was_asked: impl Fn(&Labels) -> bool,
+    ) -> Result<Update, String> {
         let mut present = BTreeMap::new();
         for candidate in candidates {
             if present
@@ -60,7 +74,7 @@ impl Alerts {
                     update.demoted.extend(alert.advance(terms, at_ms));
                     true
                 }
-                None if cold && alert.restored => true,
+                None if (cold && alert.restored) || !was_asked(labels) => true,
                 None => alert.absent(terms, at_ms),
             };
             update.changed |= !stays || before != marks(alert);
