@@ -98,7 +98,7 @@ fn untold(facts: Facts, attached: &[Attached]) -> Facts {
         all.any(|probe| probe.probe == *name && probe.rung.is_some() && !probe.shed)
     };
     let all = Fact::ALL.into_iter().filter(|fact| facts.has(*fact));
-    all.filter(|fact| !probes_of(*fact).iter().any(|name| runs(name)))
+    all.filter(|fact| !probes_of(*fact).iter().any(&runs))
         .collect()
 }
 

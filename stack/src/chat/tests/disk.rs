@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::{Client, PATIENCE, Running, memory};
 use crate::chat::Config;
 use crate::chat::config::{Fjall, Storage};
@@ -34,7 +36,7 @@ fn among_own_mounts(test: &str) -> bool {
 
 /// Says a long text and waits for it, which needs no disk.
 fn say(client: &mut Client) {
-    client.text(&"x".repeat(900));
+    client.say(&json!({ "t": "msg", "text": "x".repeat(900), "id": "m" }));
     client.texts(1);
 }
 
