@@ -48,11 +48,12 @@ fn try_case(name: &str, run: impl Fn(&Network, &Agent) -> Seen) {
         assert_eq!(seen.server.iter().sum::<u64>(), seen.truth.1, "{figures:?}");
         let [rto, fast, tlp, syn, _] = seen.client;
         let synack = seen.server[4];
+        // How often is the kernel's affair (a slow guest repairs a hole twice) and is compared above.
         let is_right = match name {
             "rto" => rto >= 1 && [fast, tlp, syn, synack] == [0; 4],
-            "fast" => fast == 1 && [rto, tlp, syn, synack] == [0; 4],
+            "fast" => fast >= 1 && [rto, tlp, syn, synack] == [0; 4],
             "tlp" => tlp == 1 && [rto, fast, syn, synack] == [0; 4],
-            "syn" => syn == 1 && [rto, fast, tlp, synack] == [0; 4],
+            "syn" => syn >= 1 && [rto, fast, tlp, synack] == [0; 4],
             _ => synack >= 1 && [rto, fast, tlp] == [0; 3],
         };
         assert!(is_right, "{name}: rto, fast, tlp, syn, synack: {figures:?}");
