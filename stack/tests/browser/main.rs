@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "../service/media.rs"]
+mod media;
+#[path = "../service/ready.rs"]
+mod ready;
 mod relay;
 mod stage;
 

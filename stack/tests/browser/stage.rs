@@ -2,7 +2,7 @@
 //! skipped.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,25 +11,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::media::{ladder, program, skip};
+use crate::ready::start;
+
 /// Between two looks at the truth.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// One viewer who comes at once, stays, and leaves the controls alone.
 const SCENE: &str = "[players]\narrive_over_s = 0.0\nstay_s = 600.0\nstay_least_s = 600.0\n";
-
-fn skip(why: &str) {
-    let test = std::thread::current();
-    println!("SKIP {}: {why}", test.name().unwrap_or("test"));
-}
-
-fn program(name: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(name).is_file()));
-    if !found {
-        skip(&format!("no {name} (apt-get install {name})"));
-    }
-    found
-}
 
 /// hls.js where `weir-stack media` puts it, with a Chromium to play in.
 pub(crate) fn player() -> Option<PathBuf> {
@@ -58,30 +47,13 @@ pub(crate) struct Origin {
 impl Origin {
     /// One with the stream `demo`; nothing without ffmpeg.
     pub(crate) fn start() -> Option<Self> {
-        if !program("ffmpeg") {
-            return None;
-        }
-        let media = Path::new(env!("CARGO_TARGET_TMPDIR")).join("media");
-        let made = Command::new(env!("CARGO_BIN_EXE_weir-stack"))
-            .args(["media", "--no-player", "--seconds", "8", "--out"])
-            .arg(&media)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weir-stack"))
+        let media = ladder()?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir-stack"));
+        command
             .args(["origin", "--listen", "127.0.0.1:0", "--stream", "demo"])
             .args(["--seconds", "8", "--media"])
-            .arg(&media)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
+            .arg(&media);
+        let (child, ready) = start(command);
         let http = ready["addresses"]["http"].as_str().unwrap();
         let address = http.trim_start_matches("http://").trim_end_matches('/');
         Some(Self {

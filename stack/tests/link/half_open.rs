@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::RELAY;
-use crate::stage::{Stage, inside, program, start};
+use crate::ready::start;
+use crate::stage::{Stage, inside, program};
 
 /// Above what any of them takes to notice.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod half_open;
+#[path = "../service/ready.rs"]
+mod ready;
 mod stage;
 
 use std::io::{Read, Write};

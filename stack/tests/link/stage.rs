@@ -1,13 +1,14 @@
 //! A topology raised by the real program, and ways into its namespaces.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
+
+use crate::ready::start;
 
 pub(crate) struct Stage {
     child: Child,
@@ -97,21 +98,6 @@ impl Drop for Stage {
             }
         }
     }
-}
-
-/// Starts a program of ours; what it says once it is ready.
-pub(crate) fn start(mut command: Command) -> (Child, Value) {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let ready = serde_json::from_str(&line).expect("it is ready");
-    (child, ready)
 }
 
 pub(crate) fn program() -> &'static str {

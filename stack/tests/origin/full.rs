@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::host::program;
+use crate::media::program;
 
 /// Makes the ladder on a disk too small for it, gives it space, and makes it again; in a mount
 /// namespace of its own, so that nothing is left mounted however it ends.

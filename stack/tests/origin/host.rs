@@ -1,40 +1,13 @@
 //! Starts an origin for a test and asks it over plain sockets.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// Whether a program is there; says so if not.
-pub(crate) fn program(name: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(name).is_file()));
-    if !found {
-        println!(
-            "SKIP {}: no {name} (apt-get install {name})",
-            std::thread::current().name().unwrap_or("test")
-        );
-    }
-    found
-}
-
-/// The folder of a ladder of 8 s, made once; nothing without ffmpeg.
-pub(crate) fn ladder() -> Option<PathBuf> {
-    if !program("ffmpeg") {
-        return None;
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("media");
-    let made = Command::new(env!("CARGO_BIN_EXE_weir-stack"))
-        .args(["media", "--no-player", "--seconds", "8", "--out"])
-        .arg(&folder)
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(made.success());
-    Some(folder)
-}
+use crate::ready::start;
 
 /// A running origin; stopped when it is dropped.
 pub(crate) struct Origin {
@@ -58,17 +31,9 @@ impl Origin {
             "{before}\n[origin]\nlisten = \"127.0.0.1:0\"\nmedia = {media:?}\nloop_seconds = 8\n{config}"
         );
         fs::write(&file, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weir-stack"))
-            .args(["origin", "--config", file.to_str().unwrap()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir-stack"));
+        command.args(["origin", "--config", file.to_str().unwrap()]);
+        let (child, ready) = start(command);
         let http = ready["addresses"]["http"].as_str().unwrap();
         Self {
             child,

@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::host::{Origin, ladder};
+use crate::host::Origin;
 use crate::last_part;
+use crate::media::ladder;
 
 /// An encoder as one has it: H.264 and AAC in one file, parts of 200 ms, in real time.
 fn encoder(url: &str, seconds: u32) -> Command {

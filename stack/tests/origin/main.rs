@@ -6,12 +6,17 @@ mod collector;
 mod full;
 mod host;
 mod ingest;
+#[path = "../service/media.rs"]
+mod media;
+#[path = "../service/ready.rs"]
+mod ready;
 mod storm;
 mod watch;
 
 use std::process::{Command, Stdio};
 
-use host::{Origin, ladder};
+use host::Origin;
+use media::ladder;
 
 /// Number and place of the last part that a playlist lists.
 pub(crate) fn last_part(playlist: &str) -> (u64, u32) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::host::{Origin, ladder};
+use crate::host::Origin;
+use crate::media::ladder;
 
 /// Who come.
 const CONNECTS: usize = 10_000;

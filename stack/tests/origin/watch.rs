@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::host::{Answer, Origin, ladder, program};
+use crate::host::{Answer, Origin};
 use crate::last_part;
+use crate::media::{ladder, program};
 
 fn value<'a>(text: &'a str, key: &str) -> &'a str {
     let (_, rest) = text
