@@ -27,7 +27,8 @@ pub(crate) fn run() -> Result<()> {
         cargo()
             .args([
                 "build",
-                "--release",
+                "--profile",
+                "dist",
                 "--package",
                 "weir",
                 "--bin",
@@ -37,7 +38,7 @@ pub(crate) fn run() -> Result<()> {
             ])
             .envs(musl_compiler()),
     )?;
-    let binary = target()?.join(MUSL).join("release/weir");
+    let binary = target()?.join(MUSL).join("dist/weir");
     let version = output(Command::new(&binary).arg("--version"))?;
     let version = version
         .split_whitespace()
