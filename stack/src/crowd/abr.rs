@@ -46,16 +46,39 @@ pub(crate) fn choose(rungs: &[Rung], estimator: &Estimator, view: &View) -> usiz
     let Some(_) = view.last else {
         return choose_first(rungs, estimator.bps());
     };
+    if !estimator.is_sure() {
+        // What came was too quick to measure: the default estimate still holds, and all of it.
+        let view = View {
+            buffer_s: view.buffer_s / 2.0,
+            ..*view
+        };
+        let whole = Shares {
+            keep: 1.0,
+            raise: 1.0,
+        };
+        return best(rungs, estimator, &view, MAX_STARVATION_S, whole).unwrap_or(0);
+    }
+    let shares = Shares {
+        keep: KEEP_SHARE,
+        raise: RAISE_SHARE,
+    };
     let sure = (view.buffer_s > 0.0)
-        .then(|| best(rungs, estimator, view, 0.0))
+        .then(|| best(rungs, estimator, view, 0.0, shares))
         .flatten();
     let risk = if view.object_s > 0.0 {
         view.object_s.min(MAX_STARVATION_S)
     } else {
         MAX_STARVATION_S
     };
-    sure.or_else(|| best(rungs, estimator, view, risk))
+    sure.or_else(|| best(rungs, estimator, view, risk, shares))
         .unwrap_or(0)
+}
+
+/// Shares of the estimate that a rung may use: when not going up, and when going up.
+#[derive(Clone, Copy, Debug)]
+struct Shares {
+    keep: f64,
+    raise: f64,
 }
 
 /// Before anything was measured: the highest rung that the default estimate carries, else the lowest.
@@ -67,7 +90,13 @@ fn choose_first(rungs: &[Rung], bps: f64) -> usize {
 }
 
 /// hls.js's `findBestLevel`.
-fn best(rungs: &[Rung], estimator: &Estimator, view: &View, risk_s: f64) -> Option<usize> {
+fn best(
+    rungs: &[Rung],
+    estimator: &Estimator,
+    view: &View,
+    risk_s: f64,
+    shares: Shares,
+) -> Option<usize> {
     let from = view.last.unwrap_or(view.current);
     let first_byte_s = estimator.first_byte_s();
     let object_s = if view.object_s > 0.0 {
@@ -77,9 +106,9 @@ fn best(rungs: &[Rung], estimator: &Estimator, view: &View, risk_s: f64) -> Opti
     };
     (0..rungs.len()).rev().find(|&index| {
         let share = if index > from {
-            RAISE_SHARE
+            shares.raise
         } else {
-            KEEP_SHARE
+            shares.keep
         };
         let usable = share * estimator.bps();
         let rung = rungs[index];
@@ -224,6 +253,19 @@ mod tests {
         assert_eq!(choose(&rungs(), &Estimator::new(500e3), &view), 0);
         assert_eq!(choose(&rungs(), &Estimator::new(2_700e3), &view), 2);
         assert_eq!(choose(&rungs(), &Estimator::new(10.0), &view), 0);
+    }
+
+    #[test]
+    fn objects_too_quick_to_measure_do_not_change_the_rung() {
+        let mut estimator = Estimator::new(2_700e3);
+        estimator.add(0.0, 20_000);
+        assert_eq!(choose(&rungs(), &estimator, &view(2, 0.2)), 2);
+        estimator.add(1.0, 337_500);
+        assert_eq!(
+            choose(&rungs(), &estimator, &view(2, 0.2)),
+            1,
+            "a rung needs some more than itself once that is measured"
+        );
     }
 
     #[test]

@@ -16,8 +16,12 @@ use range::Ranges;
 /// Longest that decoded sound has to be before playback goes on (Chromium's `kMaxCapacity`), seconds.
 const QUEUE_MOST_S: f64 = 3.0;
 
+/// How long sound plays on while pictures are missing before it counts as a stall (Chromium's
+/// `video_underflow_threshold_`), seconds of media.
+const FROZEN_S: f64 = 3.0;
+
 /// Thresholds and times of the player. The defaults are those of Chromium with hls.js; the times,
-/// which depend on the machine, were read off one start of Chromium 156 on two cores.
+/// which depend on the machine, were read off thirty starts of Chromium 156 on two cores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// Sound that must lie ahead before playback starts, seconds: Chromium's queue of decoded sound
@@ -26,13 +30,19 @@ pub(crate) struct Settings {
     pub(crate) queue_s: f64,
     /// Picture that must lie ahead, seconds: four frames (`limits::kMaxVideoFrames`) at 30 Hz.
     pub(crate) frames_s: f64,
-    /// From asking for the multivariant playlist until media may be asked for, seconds: the
-    /// MediaSource opens in a task of its own, and loading begins at the next turn of a timer of
-    /// 100 ms.
-    pub(crate) attach_s: f64,
+    /// From asking for the multivariant playlist until the MediaSource is open and media may be
+    /// asked for, which happens when a playlist of the picture has come or a timer turns, seconds.
+    pub(crate) open_s: f64,
+    /// From a playlist's coming to asking for what it lists, where it is read first, seconds.
+    pub(crate) read_s: f64,
+    /// The first turn of those timers, which turn every 100 ms, seconds.
+    pub(crate) turn_s: f64,
     /// From the first picture that came to knowing its time, seconds: hls.js starts a worker and
     /// parses there, and asks for sound only then (`INIT_PTS_FOUND`).
     pub(crate) parse_s: f64,
+    /// What lies between a socket and the page's script, seconds: so much later than on the wire a
+    /// response's head is seen, and so long after its last byte the next part is asked for.
+    pub(crate) hop_s: f64,
     /// From the seek to the start position to the first frame, seconds: decoders start.
     pub(crate) decode_s: f64,
 }
@@ -42,8 +52,11 @@ impl Default for Settings {
         Self {
             queue_s: 0.2,
             frames_s: 4.0 / 30.0,
-            attach_s: 0.13,
-            parse_s: 0.06,
+            open_s: 0.04,
+            read_s: 0.012,
+            turn_s: 0.125,
+            parse_s: 0.08,
+            hop_s: 0.008,
             decode_s: 0.035,
         }
     }
@@ -107,6 +120,8 @@ pub(crate) struct Playback {
     tracks: Vec<Ranges>,
     /// What of it can be shown.
     picture: Picture,
+    /// Where pictures ran out while sound goes on.
+    frozen_at: Option<f64>,
     /// Where the stream ends, once known.
     end: Option<f64>,
     /// Sound that has to lie ahead at present.
@@ -128,6 +143,7 @@ impl Playback {
             playhead: 0.0,
             tracks: vec![Ranges::default(); tracks.max(1)],
             picture: Picture::default(),
+            frozen_at: None,
             end: None,
             queue_s: settings.queue_s,
             ready_at: 0.0,
@@ -178,6 +194,13 @@ impl Playback {
         self.tracks
             .get(track)
             .is_some_and(|ranges| ranges.holds(position))
+    }
+
+    /// Whether there is media that all tracks have.
+    pub(crate) fn has_whole_media(&self) -> bool {
+        let later = self.tracks.iter().skip(1);
+        let mut pairs = later.zip(self.tracks.first());
+        !self.tracks.iter().any(Ranges::is_empty) && pairs.all(|(one, first)| one.overlaps(first))
     }
 
     /// What can be played of all tracks without a pause, seconds.
@@ -251,6 +274,7 @@ impl Playback {
         if let Some(ranges) = self.tracks.first_mut() {
             self.picture.take(piece, ranges, self.playhead, decoding);
         }
+        self.note_frozen();
         self.go_on();
     }
 
@@ -311,16 +335,33 @@ impl Playback {
     fn move_to(&mut self, to: f64) {
         self.playhead = to;
         self.queue_s = self.settings.queue_s;
+        self.frozen_at = None;
         if let Some(ranges) = self.tracks.first() {
             self.picture.restart(ranges, to);
         }
     }
 
-    /// How far frames can be shown: either picture or sound missing is a stall. Chromium alone would
-    /// let sound play on, but hls.js appends no sound beyond the picture (`blockAudio`).
+    /// How far playback can go. Sound missing is a stall; with pictures missing Chromium lets sound
+    /// play on for a while, though hls.js appends little of it beyond the pictures (`blockAudio`).
     fn limit(&self) -> f64 {
-        let media = self.playhead + self.ahead_s();
+        let media = match self.tracks.len() {
+            1 => self.playhead + self.ahead_s(),
+            _ => {
+                let shown = self.frozen_at.unwrap_or(self.playable_end(0));
+                self.end_of(1).min(shown + FROZEN_S)
+            }
+        };
         self.end.map_or(media, |end| media.min(end))
+    }
+
+    /// Whether the playhead has left the pictures behind, or they have caught up with it.
+    fn note_frozen(&mut self) {
+        let shown = self.picture.end(f64::NEG_INFINITY);
+        if self.tracks.len() == 1 || shown > self.playhead - 1e-6 {
+            self.frozen_at = None;
+        } else {
+            self.frozen_at.get_or_insert(shown);
+        }
     }
 
     fn play(&mut self, step: f64) {
@@ -328,6 +369,7 @@ impl Playback {
         if step < room {
             self.playhead += step;
             self.spent.playing_s += step;
+            self.note_frozen();
             return;
         }
         self.playhead += room;
@@ -339,6 +381,7 @@ impl Playback {
             self.changes.push_back(Change::Finished { at });
         } else {
             self.state = State::Stalled { since: at };
+            self.frozen_at = None;
             self.stalls += 1;
             self.queue_s = (2.0 * self.queue_s).min(QUEUE_MOST_S);
             self.spent.stalled_s += rest;

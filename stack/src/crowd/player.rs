@@ -60,8 +60,12 @@ pub(crate) struct Player {
     timeline: Timeline,
     playback: Playback,
     settings: Settings,
-    /// When the time of the first picture is known, from which on sound is asked for.
+    /// When media may be asked for, if sooner than at the first turn of the timer.
+    media_at: Option<f64>,
+    /// When the time of the first picture is known.
     parsed_at: Option<f64>,
+    /// From when on sound is asked for.
+    sound_at: Option<f64>,
     estimator: Estimator,
     playlist_took_s: f64,
     last_object_s: f64,
@@ -92,10 +96,15 @@ struct Loader {
     /// Playlist on its way, with when it was asked for.
     playlist: Option<(u64, f64)>,
     playlist_at: Option<f64>,
+    /// What the first request of this playlist names: a segment and a part.
+    first_ask: Option<(u64, Option<u32>)>,
     playlist_failures: u32,
     object: Option<Pending>,
     object_at: f64,
     object_failures: u32,
+    /// Parts that followed in their segment when a chain of them began: newer playlists list old
+    /// parts no more.
+    following: VecDeque<super::track::Object>,
     /// Last object loaded from the present playlist: segment and part.
     last: Option<(u64, Option<u32>)>,
     parts_on: bool,
@@ -152,7 +161,9 @@ impl Player {
             timeline: Timeline::default(),
             playback: Playback::new(settings, 1),
             settings,
+            media_at: None,
             parsed_at: None,
+            sound_at: None,
             estimator: Estimator::new(DEFAULT_BPS),
             playlist_took_s: 0.0,
             last_object_s: 0.0,

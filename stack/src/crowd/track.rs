@@ -1,6 +1,7 @@
 //! One track of a player: its playlist laid out on the player's timeline, and which object of it
 //! comes next. Pure. The rules are those of hls.js 1.7 (`base-stream-controller`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::playlist::{Map, Media, Part, Resource, Segment};
@@ -134,6 +135,22 @@ impl Layout {
         Some((self.media.open() - 1, last))
     }
 
+    /// What to ask another playlist for when switching to it: the number and part that it had last
+    /// by this one's report, or the part after that if the report is old (hls.js `switchParams`).
+    /// `of` says whether a relative address is that of the other playlist.
+    pub(crate) fn newest_of(
+        &self,
+        now: f64,
+        of: impl Fn(&str) -> bool,
+    ) -> Option<(u64, Option<u32>)> {
+        let media = &self.media;
+        let report = media.reports.iter().find(|report| of(&report.uri))?;
+        let step = media.part_target_s.unwrap_or(media.target_s);
+        let is_old = (now - self.loaded_at - step).min(media.target_s) > step;
+        let part = report.part.map(|part| part.saturating_add(is_old.into()));
+        Some((report.number, part))
+    }
+
     /// Whether the playlist is too old to load from: better wait for its next version.
     pub(crate) fn is_stale(&self, now: f64, with_parts: bool, position: f64) -> bool {
         let media = &self.media;
@@ -207,6 +224,17 @@ impl Layout {
         self.next_part(index, 0.0, Some((segment, Some(part))))
     }
 
+    /// All parts that follow an object in its segment; none after a whole segment.
+    pub(crate) fn parts_following(&self, object: &Object) -> VecDeque<Object> {
+        let mut following = VecDeque::new();
+        let mut place = object.part;
+        while let Some(next) = place.and_then(|part| self.part_after(object.segment, part)) {
+            place = next.part;
+            following.push_back(next);
+        }
+        following
+    }
+
     /// The part after the last one loaded; in a new segment the last one before `target` from
     /// which decoding can begin.
     fn next_part(
@@ -249,13 +277,14 @@ impl Layout {
         })
     }
 
-    /// Whether a part is the last of a segment that gets no more.
+    /// Whether a part is the last of a segment that gets no more. Of a segment whose parts are
+    /// listed no more nobody knows: it is loaded whole.
     fn is_complete_by(&self, index: usize, part: Option<u32>) -> bool {
         let loaded = part.map_or(0, |part| part as usize + 1);
         self.media
             .segments
             .get(index)
-            .is_some_and(|segment| loaded >= segment.parts.len())
+            .is_some_and(|segment| !segment.parts.is_empty() && loaded >= segment.parts.len())
     }
 
     fn index_at(&self, position: f64) -> Option<usize> {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 use url::Url;
 
 use super::net::{Fetched, Gate, Net, SharedProgress};
 use super::playback::Settings;
-use super::player::{Act, Failure, Player};
+use super::player::{Act, Failure, Player, Want};
 use super::session::Session;
 use crate::truth::{Event, Reason};
 
@@ -34,6 +35,7 @@ struct Viewer<'a> {
     session: &'a Session,
     player: Player,
     net: Net,
+    hop: Duration,
     tasks: JoinSet<Done>,
     running: HashMap<u64, (AbortHandle, SharedProgress)>,
     connections: Vec<SocketAddr>,
@@ -46,6 +48,7 @@ pub(crate) async fn watch(session: Session, gate: Gate, plan: Plan) {
     let mut viewer = Viewer {
         player: Player::new(session.name.clone(), plan.url, plan.settings),
         net: Net::new(gate),
+        hop: Duration::from_secs_f64(plan.settings.hop_s.max(0.0)),
         session: &session,
         tasks: JoinSet::new(),
         running: HashMap::new(),
@@ -105,9 +108,17 @@ impl Viewer<'_> {
         while let Some(request) = self.player.take_request() {
             let (net, progress) = (self.net.clone(), SharedProgress::default());
             let (id, shared) = (request.id, progress.clone());
-            let handle = self
-                .tasks
-                .spawn(async move { (id, net.fetch(&request, &shared).await) });
+            let hop = self.hop;
+            let handle = self.tasks.spawn(async move {
+                let mut fetched = net.fetch(&request, &shared).await;
+                if let Ok(fetched) = fetched.as_mut()
+                    && request.want == Want::Size
+                {
+                    tokio::time::sleep(hop).await;
+                    fetched.answer.first_byte_s += hop.as_secs_f64();
+                }
+                (id, fetched)
+            });
             self.running.insert(id, (handle, progress));
         }
         while let Some((at, event)) = self.player.take_note() {

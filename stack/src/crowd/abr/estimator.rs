@@ -48,6 +48,11 @@ impl Estimator {
         self.first_byte.add(weight, seconds.max(0.005));
     }
 
+    /// Whether enough was measured to believe it.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.fast.mean().is_some()
+    }
+
     /// Believed throughput, bits per second.
     pub(crate) fn bps(&self) -> f64 {
         match (self.fast.mean(), self.slow.mean()) {

@@ -44,6 +44,19 @@ impl Ranges {
             .any(|&(start, end)| start <= position && position < end)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether any media lies in both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let meets = |&(start, end): &(f64, f64)| {
+            let mut others = other.0.iter();
+            others.any(|&(from, to)| from < end && start < to)
+        };
+        self.0.iter().any(meets)
+    }
+
     /// End of the stretch around a position, or the position itself.
     pub(super) fn contiguous_end(&self, position: f64) -> f64 {
         let around = self
@@ -59,6 +72,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn stretches_that_only_touch_have_nothing_in_common() {
+        let (mut one, mut other) = (Ranges::default(), Ranges::default());
+        one.insert(0.0, 2.0, 0.0);
+        assert!(!one.overlaps(&other));
+        other.insert(2.0, 4.0, 0.0);
+        assert!(!one.overlaps(&other));
+        one.insert(6.0, 8.0, 0.0);
+        other.insert(7.0, 7.5, 0.0);
+        assert!(one.overlaps(&other) && other.overlaps(&one));
+    }
 
     #[test]
     fn stretches_join_over_small_holes_only() {

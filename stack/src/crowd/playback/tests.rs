@@ -70,13 +70,33 @@ fn media_of_the_same_instant_prevents_no_stall_but_ends_it() {
 
 #[test]
 fn picture_and_sound_must_both_be_there() {
-    for (picture, sound) in [(10.0, 2.0), (2.0, 10.0)] {
+    // Without pictures sound plays on for three seconds.
+    for (picture, sound, stalls_at) in [(10.0, 2.0, 2.0), (2.0, 10.0, 5.0), (2.0, 3.0, 3.0)] {
         let mut playback = player(2);
         append(&mut playback, 0.0, 0, 0.0, picture);
         append(&mut playback, 0.0, 1, 0.0, sound);
-        playback.advance(5.0);
-        assert_eq!((playback.playhead(), playback.stalls()), (2.0, 1));
+        assert_eq!(playback.next_change_at(), Some(stalls_at));
+        playback.advance(4.0);
+        playback.advance(6.0);
+        assert_eq!((playback.playhead(), playback.stalls()), (stalls_at, 1));
     }
+}
+
+#[test]
+fn pictures_that_catch_up_with_the_sound_end_a_freeze_and_later_ones_do_not() {
+    let mut playback = player(2);
+    append(&mut playback, 0.0, 0, 0.0, 2.0);
+    append(&mut playback, 0.0, 1, 0.0, 10.0);
+    append(&mut playback, 3.0, 0, 2.0, 2.5);
+    assert_eq!(playback.next_change_at(), Some(5.0), "still behind");
+    append(&mut playback, 4.0, 0, 2.5, 4.5);
+    assert_eq!(playback.next_change_at(), Some(7.5), "caught up");
+    playback.advance(8.0);
+    assert_eq!((playback.playhead(), playback.stalls()), (7.5, 1));
+    append(&mut playback, 8.5, 0, 4.5, 7.0);
+    assert!(playback.is_stalled());
+    append(&mut playback, 9.0, 0, 7.0, 8.0);
+    assert!(playback.is_playing());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which playlist and which object to ask for next.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use url::Url;
@@ -24,10 +25,12 @@ impl Loader {
             layout: None,
             playlist: None,
             playlist_at: None,
+            first_ask: None,
             playlist_failures: 0,
             object: None,
             object_at: 0.0,
             object_failures: 0,
+            following: VecDeque::new(),
             last: None,
             parts_on: true,
             map: None,
@@ -74,12 +77,13 @@ impl Player {
         (over >= 0.0 && self.playback.is_playing()).then_some(now + over + 0.05)
     }
 
-    /// Media is asked for once the MediaSource is open; sound that comes apart, once the time of
-    /// the first picture is known, to which hls.js aligns it.
+    /// Media is asked for once the MediaSource is open and a playlist comes or the timer turns;
+    /// sound that comes apart, once the time of the first picture is known, to which hls.js
+    /// aligns it.
     fn media_from(&self, track: usize) -> f64 {
-        match self.parsed_at {
-            _ if track == 0 => self.settings.attach_s,
-            Some(parsed_at) => parsed_at,
+        match self.sound_at {
+            _ if track == 0 => self.media_at.unwrap_or(self.settings.turn_s),
+            Some(sound_at) => sound_at,
             None => f64::INFINITY,
         }
     }
@@ -134,6 +138,10 @@ impl Player {
         self.switches += 1;
         let old = std::mem::replace(&mut self.loaders[0], Loader::new(url));
         self.lasts.insert(self.rung, old.last);
+        let this = self.loaders[0].url.clone();
+        let is_this = |uri: &str| old.url.join(uri).is_ok_and(|found| found == this);
+        let layout = old.layout.as_ref().filter(|layout| layout.media.can_block);
+        self.loaders[0].first_ask = layout.and_then(|layout| layout.newest_of(now, is_this));
         self.rung = rung;
         self.loaders[0].parts_on = old.parts_on;
         self.loaders[0].last = self.lasts.get(&rung).copied().flatten();
@@ -175,6 +183,12 @@ impl Player {
                 query.append_pair("_HLS_skip", "YES");
             }
             drop(query);
+        } else if let Some((number, part)) = loader.first_ask.take() {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("_HLS_msn", &number.to_string());
+            if let Some(part) = part {
+                query.append_pair("_HLS_part", &part.to_string());
+            }
         }
         let held_within = held.map(Duration::from_secs_f64);
         let url = self.with_cmcd(url, track, Kind::Manifest);
@@ -210,6 +224,7 @@ impl Player {
         else {
             return;
         };
+        loader.following = layout.parts_following(&object);
         let Some(url) = loader.resolve(&object.resource) else {
             return;
         };
@@ -249,13 +264,19 @@ impl Player {
         }
     }
 
-    /// The next part of the segment that was loaded last, if the playlist has it.
+    /// The next part of the segment that was loaded last, if the playlist has it, or the one had it
+    /// that the chain began with.
     pub(super) fn chain(&mut self, track: usize, now: f64) {
         let loader = &mut self.loaders[track];
         let (Some(layout), Some((segment, Some(part)))) = (&loader.layout, loader.last) else {
             return;
         };
-        let Some(object) = layout.part_after(segment, part) else {
+        let is_next = |object: &Object| (object.segment, object.part) == (segment, Some(part + 1));
+        let known = || loader.following.iter().find(|object| is_next(object));
+        let Some(object) = layout
+            .part_after(segment, part)
+            .or_else(|| known().cloned())
+        else {
             return;
         };
         if let Some(url) = loader.resolve(&object.resource) {

@@ -11,6 +11,9 @@ use crate::truth::{Event, Reason};
 /// Longest pause between tries, seconds; the n-th waits n seconds (hls.js `maxRetryDelayMs`).
 const RETRY_MOST_S: f64 = 8.0;
 
+/// Turns of hls.js's loading timers (`TICK_INTERVAL`), seconds.
+const TURN_S: f64 = 0.1;
+
 impl Player {
     /// A response came whole.
     pub(crate) fn answer(&mut self, now: f64, id: u64, answer: &Answer) {
@@ -186,6 +189,13 @@ impl Player {
 
     fn take_playlist(&mut self, now: f64, track: usize, answer: &Answer) {
         self.playlist_took_s = (answer.took_s - answer.first_byte_s).max(0.0);
+        if track == 0 && (self.settings.open_s..self.settings.turn_s).contains(&now) {
+            let read = now + self.settings.read_s;
+            self.media_at.get_or_insert(read.min(self.settings.turn_s));
+        }
+        if track == 1 {
+            self.wake_sound(now);
+        }
         let loader = &mut self.loaders[track];
         let asked_at = loader.playlist.take().map_or(now, |(_, at)| at);
         loader.playlist_failures = 0;
@@ -248,12 +258,7 @@ impl Player {
     }
 
     fn take_object(&mut self, now: f64, track: usize, pending: Pending, answer: &Answer) {
-        let Pending {
-            object,
-            asked_at,
-            is_map,
-            ..
-        } = pending;
+        let Pending { object, is_map, .. } = pending;
         let loader = &mut self.loaders[track];
         loader.object_failures = 0;
         if is_map {
@@ -275,21 +280,22 @@ impl Player {
         }
         self.last_rung = Some(self.rung);
         self.is_forced = false;
-        self.parsed_at.get_or_insert(now + self.settings.parse_s);
+        self.note_parsed(now);
         self.note_lateness(now, &object);
         self.show(now, &object, self.rung);
         self.chain(track, now);
         self.estimator.add_first_byte(answer.first_byte_s);
         // Of a chain hls.js measures the last one.
         if self.loaders[0].object.is_none() {
-            self.measure(now - asked_at, answer);
+            self.measure(answer);
         }
         self.release(now, track);
     }
 
-    fn measure(&mut self, took_s: f64, answer: &Answer) {
+    fn measure(&mut self, answer: &Answer) {
         let wait_s = answer.first_byte_s.min(self.estimator.first_byte_s());
-        self.estimator.add((took_s - wait_s).max(0.0), answer.bytes);
+        self.estimator
+            .add((answer.took_s - wait_s).max(0.0), answer.bytes);
     }
 
     fn show(&mut self, now: f64, object: &Object, rung: usize) {
@@ -301,7 +307,11 @@ impl Player {
         };
         self.playback.append_picture(now, piece);
         if self.loaders.len() > 1 {
+            let was_held = self.sound.is_held();
             self.let_sound_through(now, object.start, object.end);
+            if was_held {
+                self.release(now, 1);
+            }
         }
     }
 
@@ -319,14 +329,41 @@ impl Player {
         self.last_rung = Some(left.rung);
         self.show(now, object, left.rung);
         self.estimator.add_first_byte(answer.first_byte_s);
-        self.measure(now - left.pending.asked_at, answer);
+        self.measure(answer);
+    }
+
+    /// The first picture came: when sound may be asked for. Until then each turn of its timer makes
+    /// hls.js's loader of sound look (and begin to wait for the picture's time) or stop waiting; the
+    /// time itself only reaches a loader that does not wait.
+    fn note_parsed(&mut self, now: f64) {
+        if self.parsed_at.is_some() {
+            return;
+        }
+        let known = now + self.settings.parse_s;
+        let turns = ((known - self.settings.turn_s) / TURN_S).floor();
+        self.parsed_at = Some(known);
+        let waits = turns >= 0.0 && turns % 2.0 == 0.0;
+        self.sound_at = Some(if waits {
+            self.settings.turn_s + (turns + 2.0) * TURN_S
+        } else {
+            known
+        });
+    }
+
+    /// A playlist of the sound wakes its loader too.
+    fn wake_sound(&mut self, now: f64) {
+        let knows = self.parsed_at.is_some_and(|known| known <= now);
+        if let Some(at) = self.sound_at.as_mut().filter(|_| knows) {
+            *at = at.min(now + self.settings.read_s);
+        }
     }
 
     /// hls.js seeks to the start position when a chain of parts, of picture or sound, has ended and
-    /// both are there (`FRAG_BUFFERED`); then decoders start.
+    /// was appended, and there is media of both (`FRAG_BUFFERED`); then decoders start.
     fn release(&mut self, now: f64, track: usize) {
-        let ended = self.loaders[track].object.is_none();
-        if ended && self.playback.is_held() && self.playback.ahead_s() > 0.0 {
+        let appended = track == 0 || !self.sound.is_held();
+        let ended = self.loaders[track].object.is_none() && appended;
+        if ended && self.playback.is_held() && self.playback.has_whole_media() {
             let parsed_at = self.parsed_at.unwrap_or(now);
             self.playback
                 .hold_until(now.max(parsed_at) + self.settings.decode_s);

@@ -28,6 +28,19 @@ pub(crate) struct Media {
     pub(crate) can_skip_until_s: Option<f64>,
     pub(crate) hold_back_s: Option<f64>,
     pub(crate) part_hold_back_s: Option<f64>,
+    /// What the other playlists of the presentation had last (EXT-X-RENDITION-REPORT).
+    pub(crate) reports: Vec<Report>,
+}
+
+/// The newest media of another playlist.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Report {
+    /// Address of that playlist, relative to this one.
+    pub(crate) uri: Box<str>,
+    /// Number of its last segment, complete or not.
+    pub(crate) number: u64,
+    /// Last part of that segment.
+    pub(crate) part: Option<u32>,
 }
 
 /// A complete segment.
@@ -105,6 +118,7 @@ impl Reader {
             "#EXT-X-PART-INF" => {
                 media.part_target_s = Attributes::new(value).seconds("PART-TARGET")
             }
+            "#EXT-X-RENDITION-REPORT" => self.report(Attributes::new(value)),
             "#EXT-X-SERVER-CONTROL" => self.server_control(Attributes::new(value)),
             "#EXT-X-SKIP" => {
                 media.skipped = Attributes::new(value)
@@ -148,6 +162,18 @@ impl Reader {
             resource,
             duration_s,
             independent,
+        });
+    }
+
+    fn report(&mut self, list: Attributes<'_>) {
+        let (Some(uri), Some(number)) = (list.get("URI"), list.number("LAST-MSN")) else {
+            return;
+        };
+        let part = list.number("LAST-PART");
+        self.media.reports.push(Report {
+            uri: uri.into(),
+            number,
+            part: part.and_then(|part| part.try_into().ok()),
         });
     }
 

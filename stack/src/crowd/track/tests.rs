@@ -180,3 +180,42 @@ fn an_old_low_latency_playlist_is_not_loaded_from() {
         "nothing is offered beyond the position"
     );
 }
+
+#[test]
+fn parts_that_are_listed_no_more_are_loaded_with_their_segment() {
+    let layout = layout(10, 6, 4);
+    let mut parts_on = true;
+    let object = layout
+        .next_object(2.4, Some((11, Some(1))), &mut parts_on, 1.0)
+        .unwrap();
+    assert_eq!((object.segment, object.part), (11, None));
+}
+
+#[test]
+fn a_chain_knows_the_parts_that_follow_where_it_begins() {
+    let layout = layout(10, 6, 4);
+    let first = layout.part_after(15, 5).unwrap();
+    let following = layout.parts_following(&first);
+    let places: Vec<_> = following.iter().map(|object| object.part).collect();
+    assert_eq!(places, [Some(7), Some(8), Some(9)]);
+    let whole = Object {
+        part: None,
+        ..first
+    };
+    assert!(layout.parts_following(&whole).is_empty());
+}
+
+#[test]
+fn a_report_of_another_rung_says_what_to_ask_it_for() {
+    let mut media = playlist(10, 6, 4, true);
+    let text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n\
+                #EXT-X-RENDITION-REPORT:URI=\"../low/i.m3u8\",LAST-MSN=16,LAST-PART=3\n\
+                #EXT-X-RENDITION-REPORT:URI=\"../no-number/i.m3u8\"\n";
+    media.reports = Media::parse(text).unwrap().reports;
+    assert_eq!(media.reports.len(), 1);
+    let layout = Layout::new(media, None, &mut Timeline::default(), 0.0).unwrap();
+    let low = |uri: &str| uri == "../low/i.m3u8";
+    assert_eq!(layout.newest_of(0.1, low), Some((16, Some(3))));
+    assert_eq!(layout.newest_of(0.5, low), Some((16, Some(4))));
+    assert_eq!(layout.newest_of(0.1, |_| false), None);
+}
