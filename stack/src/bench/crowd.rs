@@ -1,8 +1,6 @@
-//! The crowd's own figures: how well the model agrees with hls.js on the same network trace, and
-//! what many players cost and how late their parts come.
-//!
-//! The origin runs as its own process. For agreement each of two players, the model and hls.js in
-//! Chromium, has a link of its own with the same rate at the same moment.
+//! The crowd's own figures: how soon hls.js in Chromium shows a live stream, how well the model
+//! agrees with it on the same network trace, and what many players cost and how late their parts
+//! come. The origin runs as its own process.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,23 +8,23 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::crowd::browser::{self, Browser};
-use crate::crowd::playback::Settings;
+use crate::crowd::browser::Browser;
 use crate::crowd::session::Shared;
 use crate::crowd::summary::Summary;
-use crate::crowd::viewer;
-use crate::truth::{self, Role};
+use crate::truth;
 
 mod agreement;
 mod link;
+mod live;
 mod many;
+mod pair;
+mod transfer;
 
 use agreement::Comparison;
-use link::{Link, TRACES, Trace};
+use link::{TRACES, Trace};
 
 /// Arguments of `weir-stack bench crowd`.
 #[derive(clap::Args)]
@@ -34,15 +32,24 @@ pub(crate) struct Args {
     /// Multivariant playlist of a running origin
     #[arg(long)]
     stream: Url,
-    /// The file hls.min.js; without it agreement is not measured
+    /// The file hls.min.js; without it neither Chromium nor agreement is measured
     #[arg(long)]
     hls_js: Option<PathBuf>,
+    /// Times that Chromium begins to watch with nothing between it and the origin; 0 leaves it out
+    #[arg(long, default_value_t = 10)]
+    starts: u32,
     /// Only this trace: steady, dip, outage, slow, sawtooth
     #[arg(long)]
     trace: Option<String>,
-    /// Runs of each trace
+    /// Runs of each trace; 0 leaves agreement out
     #[arg(long, default_value_t = 5)]
     runs: u32,
+    /// Ends each trace after so many seconds
+    #[arg(long)]
+    cut: Option<f64>,
+    /// A second hls.js instead of the model: how far two of the same agree
+    #[arg(long)]
+    twin: bool,
     /// Players of the second part; 0 leaves it out
     #[arg(long, default_value_t = 200)]
     players: usize,
@@ -66,38 +73,40 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         .unwrap_or_else(|| folder.path().to_owned());
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    let agreement = match &args.hls_js {
-        Some(script) => agree(&args, script, &folder).await?,
-        None => Value::Null,
-    };
+    let (mut live, mut agreement) = (Value::Null, Value::Null);
+    if let Some(script) = &args.hls_js {
+        let browser = Browser::start(None, script).await?;
+        live::warm_up(&args, &browser, &folder).await?;
+        if args.starts > 0 {
+            live = live::measure(&args, &browser, &folder).await?;
+        }
+        if args.runs > 0 {
+            agreement = agree(&args, &browser, &folder).await?;
+        }
+    }
     let many = if args.players > 0 {
         tokio::task::block_in_place(|| many::measure(&args, &folder))?
     } else {
         Value::Null
     };
-    println!("{}", json!({ "agreement": agreement, "players": many }));
+    println!(
+        "{}",
+        json!({ "live": live, "agreement": agreement, "players": many })
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 /// All traces, each as often as asked for.
-async fn agree(args: &Args, script: &Path, folder: &Path) -> Result<Value> {
+async fn agree(args: &Args, browser: &Browser, folder: &Path) -> Result<Value> {
     let traces: Vec<&Trace> = TRACES
         .iter()
         .filter(|trace| args.trace.as_ref().is_none_or(|name| name == trace.name))
         .collect();
     ensure!(!traces.is_empty(), "--trace: no trace has that name");
-    let browser = Browser::start(None, script).await?;
-    // The first page compiles hls.js and warms Chromium's caches; it is not measured.
-    let warm = Trace {
-        name: "warm-up",
-        seconds: 5.0,
-        steps: &[(0.0, 50e6)],
-    };
-    compare(args, &browser, &warm, 0, folder).await?;
     let mut comparisons = Vec::new();
     for run in 1..=args.runs {
         for trace in &traces {
-            let comparison = compare(args, &browser, trace, run, folder).await?;
+            let comparison = pair::compare(args, browser, trace, run, folder).await?;
             tracing::info!(run, "{}", comparison.to_json());
             comparisons.push(comparison);
         }
@@ -118,45 +127,4 @@ fn begin(folder: &Path, name: &str) -> Result<(Shared, PathBuf)> {
         },
         path,
     ))
-}
-
-/// Both players on links of the same trace at the same time.
-async fn compare(
-    args: &Args,
-    browser: &Browser,
-    trace: &Trace,
-    run: u32,
-    folder: &Path,
-) -> Result<Comparison> {
-    let (shared, path) = begin(folder, &format!("{}-{run}", trace.name))?;
-    let page = browser.open_page().await?;
-    let links = [
-        Link::start(&args.stream, trace).await?,
-        Link::start(&args.stream, trace).await?,
-    ];
-    let [model_url, real_url] = [links[0].url(), links[1].url()];
-    let (_valve, gate) = watch::channel(true);
-    let (model, real) = (Arc::from("model"), Arc::from("chromium"));
-    let model_plan = viewer::Plan {
-        url: model_url.clone(),
-        acts: Vec::new(),
-        leave_at: trace.seconds,
-        settings: Settings::default(),
-    };
-    let real_plan = browser::Plan {
-        url: real_url.clone(),
-        acts: Vec::new(),
-        leave_at: trace.seconds,
-        config: json!({}),
-    };
-    let model_session = shared.open(&model, Role::Player, "crowd", model_url.as_str(), 0.0);
-    let real_session = shared.open(&real, Role::Player, "chromium", real_url.as_str(), 0.0);
-    tokio::join!(
-        viewer::watch(model_session, gate, model_plan),
-        browser.watch(page, &real_session, &real_plan)
-    );
-    shared.truth.close();
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Comparison::new(trace.name, &text))
 }

@@ -124,7 +124,13 @@ impl Subject {
                 "--arena-seconds=4",
             ],
             Self::Link => &["--echoes=40", "--seconds=1", "--rounds=1", "--packets=2000"],
-            Self::Crowd => &["--trace=steady", "--runs=1", "--players=20", "--seconds=8"],
+            Self::Crowd => &[
+                "--starts=2",
+                "--trace=steady",
+                "--runs=1",
+                "--players=20",
+                "--seconds=8",
+            ],
         }
     }
 }

@@ -8,6 +8,9 @@ const MERGE_MS: f64 = 250.0;
 const SHORTEST_MS: f64 = 100.0;
 /// How far apart beginnings and ends of the same stall may be, ms.
 const WITHIN_MS: f64 = 300.0;
+/// What hls.js reports when it has tripped over itself: an exception of its own, or an append while
+/// another was running. A model of what it means to do cannot foretell these.
+const OWN_ERRORS: [&str; 2] = ["internalException", "bufferAppendError"];
 /// How far apart startups may be, ms.
 const STARTUP_WITHIN_MS: f64 = 200.0;
 
@@ -18,6 +21,8 @@ struct Course {
     stalls: Vec<(f64, f64)>,
     open: Option<f64>,
     switches: u64,
+    /// Errors of the player's own making.
+    own_errors: u64,
     ended: f64,
 }
 
@@ -80,13 +85,23 @@ impl Comparison {
             "stalls_paired": self.pairs.len(),
             "stalls_within_300_ms": self.within(),
             "switches": { "model": model.switches, "hls_js": real.switches },
+            "hls_js_own_errors": real.own_errors,
         })
     }
 }
 
-/// What all comparisons come to: counts, and how far apart the two players were.
+/// What all comparisons come to; beside it, what those come to in which hls.js did not trip.
 pub(super) fn sum_up(comparisons: &[Comparison]) -> Value {
-    let count = |of: fn(&Comparison) -> usize| comparisons.iter().map(of).sum::<usize>();
+    let all: Vec<&Comparison> = comparisons.iter().collect();
+    let untripped = all.iter().filter(|one| one.real.own_errors == 0);
+    let mut sum = sum_of(&all);
+    sum["without_hls_js_own_errors"] = sum_of(&untripped.copied().collect::<Vec<_>>());
+    sum
+}
+
+/// Counts, and how far apart the two players were.
+fn sum_of(comparisons: &[&Comparison]) -> Value {
+    let count = |of: fn(&Comparison) -> usize| comparisons.iter().map(|one| of(one)).sum::<usize>();
     let pairs = || comparisons.iter().flat_map(|one| &one.pairs);
     json!({
         "runs": comparisons.len(),
@@ -123,6 +138,9 @@ impl Course {
                     .stalls
                     .extend(course.open.take().map(|open| (open, at))),
                 Some("switch") => course.switches += 1,
+                Some("failure") if OWN_ERRORS.iter().any(|name| line["what"] == *name) => {
+                    course.own_errors += 1;
+                }
                 Some("end") => course.ended = at,
                 _ => {}
             }
@@ -229,6 +247,18 @@ mod tests {
             json!({ "count": 2, "median": 400.0, "worst": 400.0 })
         );
         assert_eq!(sum["startup_off_ms"]["worst"], 0.0);
+    }
+
+    #[test]
+    fn runs_in_which_hls_js_tripped_are_summed_up_apart_too() {
+        let sound = "{\"mono_ns\":1,\"session\":\"model\",\"kind\":\"startup\",\"ms\":5}\n\
+                     {\"mono_ns\":1,\"session\":\"chromium\",\"kind\":\"startup\",\"ms\":5}\n";
+        let tripped = format!(
+            "{sound}{{\"mono_ns\":9,\"session\":\"chromium\",\"kind\":\"failure\",\"what\":\"bufferAppendError\"}}\n"
+        );
+        let sum = sum_up(&[Comparison::new("t", sound), Comparison::new("t", &tripped)]);
+        assert_eq!(sum["runs"], 2);
+        assert_eq!(sum["without_hls_js_own_errors"]["runs"], 1);
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! A link for one player: a relay on loopback whose rate towards the player follows a trace. All
-//! connections of the player share it, chunk by chunk in order of coming.
+//! connections of the player share it, chunk by chunk in order of coming. What passed is kept, so
+//! that two players that disagree can be laid side by side.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use url::Url;
+
+use super::transfer::{Log, Transfer};
 
 /// About a packet: small, so that connections take turns.
 const CHUNK: usize = 1448;
@@ -98,6 +105,7 @@ impl Trace {
 /// A running link; it ends when this is dropped.
 pub(super) struct Link {
     url: Url,
+    wire: Arc<Wire>,
     task: JoinHandle<()>,
 }
 
@@ -106,6 +114,9 @@ struct Wire {
     trace: &'static [(f64, f64)],
     /// Second at which all that was handed over so far has passed.
     busy_until: Mutex<f64>,
+    log: Mutex<Log>,
+    /// Whether the player has asked for anything yet.
+    is_used: watch::Sender<bool>,
 }
 
 impl Link {
@@ -130,15 +141,30 @@ impl Link {
             began: Instant::now(),
             trace: trace.steps,
             busy_until: Mutex::new(0.0),
+            log: Mutex::default(),
+            is_used: watch::Sender::new(false),
         });
+        let running = Arc::clone(&wire);
         let task = tokio::spawn(async move {
             let mut relays = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                relays.spawn(relay(client, server, Arc::clone(&wire)));
+                relays.spawn(relay(client, server, Arc::clone(&running)));
                 while relays.try_join_next().is_some() {}
             }
         });
-        Ok(Self { url, task })
+        Ok(Self { url, wire, task })
+    }
+
+    /// Waits until the player asks for something for the first time.
+    pub(super) async fn used(&self) {
+        let mut is_used = self.wire.is_used.subscribe();
+        // The sender lives as long as this link.
+        let _always = is_used.wait_for(|is_used| *is_used).await;
+    }
+
+    /// What passed so far, oldest first.
+    pub(super) fn transfers(&self) -> Vec<Transfer> {
+        self.wire.log().transfers().to_vec()
     }
 
     /// The stream's address through the link.
@@ -154,6 +180,14 @@ impl Drop for Link {
 }
 
 impl Wire {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_s(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
     /// Waits until so many bytes have passed.
     async fn carry(&self, bytes: usize) {
         let trace = Trace {
@@ -167,7 +201,7 @@ impl Wire {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             // Timers are up to a few milliseconds late: what that costs may be caught up with.
-            let from = busy_until.max(self.began.elapsed().as_secs_f64() - LATE_S);
+            let from = busy_until.max(self.now_s() - LATE_S);
             *busy_until = trace.passed_at(from, bytes as f64 * 8.0);
             *busy_until
         };
@@ -180,28 +214,57 @@ async fn relay(mut client: TcpStream, server: SocketAddr, wire: Arc<Wire>) {
         return;
     };
     let _quick = (client.set_nodelay(true), server.set_nodelay(true));
-    let (mut from_client, mut to_client) = client.split();
-    let (mut from_server, mut to_server) = server.split();
-    let up = async {
-        tokio::io::copy(&mut from_client, &mut to_server)
-            .await
-            .map(|_| ())
-    };
-    let down = async {
-        let mut chunk = [0; CHUNK];
-        loop {
-            let length = from_server.read(&mut chunk).await?;
-            if length == 0 {
-                return to_client.shutdown().await;
-            }
-            wire.carry(length).await;
-            to_client.write_all(&chunk[..length]).await?;
-        }
-    };
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    // The transfer that this connection carries; neither HTTP/1.1 client pipelines.
+    let current = AtomicUsize::new(usize::MAX);
+    let up = carry_up(from_client, to_server, &wire, &current);
+    let down = carry_down(from_server, to_client, &wire, &current);
     // Whichever side ends first ends the connection.
     tokio::select! {
         _ended = up => {}
         _ended = down => {}
+    }
+}
+
+/// Requests pass at once; each is written down.
+async fn carry_up(
+    mut client: ReadHalf<'_>,
+    mut server: WriteHalf<'_>,
+    wire: &Wire,
+    current: &AtomicUsize,
+) -> io::Result<()> {
+    let mut chunk = [0; 1 << 14];
+    loop {
+        let length = client.read(&mut chunk).await?;
+        if length == 0 {
+            return server.shutdown().await;
+        }
+        if let Some(place) = wire.log().open(wire.now_s(), &chunk[..length]) {
+            current.store(place, Ordering::Relaxed);
+            wire.is_used.send_replace(true);
+        }
+        server.write_all(&chunk[..length]).await?;
+    }
+}
+
+/// Responses pass at the trace's rate.
+async fn carry_down(
+    mut server: ReadHalf<'_>,
+    mut client: WriteHalf<'_>,
+    wire: &Wire,
+    current: &AtomicUsize,
+) -> io::Result<()> {
+    let mut chunk = [0; CHUNK];
+    loop {
+        let length = server.read(&mut chunk).await?;
+        if length == 0 {
+            return client.shutdown().await;
+        }
+        wire.carry(length).await;
+        client.write_all(&chunk[..length]).await?;
+        let place = current.load(Ordering::Relaxed);
+        wire.log().pass(place, wire.now_s(), length);
     }
 }
 

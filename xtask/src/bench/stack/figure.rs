@@ -159,6 +159,22 @@ static WANTED: &[Wanted] = &[
     },
     Wanted {
         subject: Subject::Crowd,
+        name: "first frame in Chromium, worst start",
+        unit: "ms",
+        goal: Some(Goal::AtMost(500.0)),
+        of: |raw| at(raw, "/live/first_frame_ms/worst", 1.0),
+        baseline: Some(("median", |raw| at(raw, "/live/first_frame_ms/median", 1.0))),
+    },
+    Wanted {
+        subject: Subject::Crowd,
+        name: "live latency in Chromium, median",
+        unit: "s",
+        goal: Some(Goal::AtMost(1.0)),
+        of: |raw| at(raw, "/live/live_latency_s/median", 1.0),
+        baseline: Some(("worst", |raw| at(raw, "/live/live_latency_s/worst", 1.0))),
+    },
+    Wanted {
+        subject: Subject::Crowd,
         name: "stalls of model and hls.js alike within 300 ms",
         unit: "%",
         goal: Some(Goal::AtLeast(100.0)),
