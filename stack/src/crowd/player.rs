@@ -20,6 +20,7 @@ mod load;
 mod reply;
 mod request;
 mod sound;
+mod start;
 
 pub(crate) use request::{Answer, Failure, Request, Want};
 

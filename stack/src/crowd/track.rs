@@ -12,6 +12,8 @@ pub(crate) use timeline::Timeline;
 
 /// Differences of positions up to this are rounding, seconds.
 const ROUNDING_S: f64 = 0.05;
+/// Positions nearer than this are the same, seconds.
+const EXACT_S: f64 = 1e-3;
 /// Playlist loads without news after which the player stops waiting for it.
 const MISSES: u32 = 3;
 
@@ -183,7 +185,14 @@ impl Layout {
         parts_on: &mut bool,
         playhead: f64,
     ) -> Option<Object> {
-        let mut index = self.index_at(target.max(self.start()) + ROUNDING_S)?;
+        let target = target.max(self.start());
+        let mut index = self.index_at(target + ROUNDING_S)?;
+        // Among parts hls.js looks without tolerance. Where a rung is taken up anew the buffer ends
+        // a hair before the segment does, and that segment is loaded once more.
+        let is_new = last.is_none_or(|(segment, _)| segment + 1 < self.number(index));
+        if *parts_on && is_new && index > 0 && target <= self.starts[index] + EXACT_S {
+            index -= 1;
+        }
         if let Some((segment, part)) = last
             && self.number(index) == segment
             && (part.is_none() || self.is_complete_by(index, part))
@@ -277,14 +286,14 @@ impl Layout {
         })
     }
 
-    /// Whether a part is the last of a segment that gets no more. Of a segment whose parts are
-    /// listed no more nobody knows: it is loaded whole.
+    /// Whether a part is the last of a segment that gets no more, or of its parts that are still
+    /// listed: hls.js goes on with the next segment, and jumps over the hole later.
     fn is_complete_by(&self, index: usize, part: Option<u32>) -> bool {
         let loaded = part.map_or(0, |part| part as usize + 1);
         self.media
             .segments
             .get(index)
-            .is_some_and(|segment| !segment.parts.is_empty() && loaded >= segment.parts.len())
+            .is_some_and(|segment| loaded >= segment.parts.len())
     }
 
     fn index_at(&self, position: f64) -> Option<usize> {

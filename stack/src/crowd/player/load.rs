@@ -77,17 +77,6 @@ impl Player {
         (over >= 0.0 && self.playback.is_playing()).then_some(now + over + 0.05)
     }
 
-    /// Media is asked for once the MediaSource is open and a playlist comes or the timer turns;
-    /// sound that comes apart, once the time of the first picture is known, to which hls.js
-    /// aligns it.
-    fn media_from(&self, track: usize) -> f64 {
-        match self.sound_at {
-            _ if track == 0 => self.media_at.unwrap_or(self.settings.turn_s),
-            Some(sound_at) => sound_at,
-            None => f64::INFINITY,
-        }
-    }
-
     /// Picks the rung for the next object; a switch drops the playlist that is on its way.
     fn adapt(&mut self, now: f64) {
         let Some(ladder) = &self.ladder else { return };
@@ -249,18 +238,6 @@ impl Player {
                 self.loaders[track].object = Some(pending);
             }
             _ => self.ask_for_media(track, now, object, url, false),
-        }
-    }
-
-    /// Where a live player starts is decided when it asks for media for the first time.
-    fn find_start(&mut self, track: usize, now: f64) {
-        let first = track == 0 && self.last_rung.is_none() && self.loaders[0].object.is_none();
-        if !first || self.playback.has_started() {
-            return;
-        }
-        if let Some(layout) = self.live_layout() {
-            let position = layout.live_position(now, self.playback.stalls());
-            self.playback.jump(now, position);
         }
     }
 

@@ -11,9 +11,6 @@ use crate::truth::{Event, Reason};
 /// Longest pause between tries, seconds; the n-th waits n seconds (hls.js `maxRetryDelayMs`).
 const RETRY_MOST_S: f64 = 8.0;
 
-/// Turns of hls.js's loading timers (`TICK_INTERVAL`), seconds.
-const TURN_S: f64 = 0.1;
-
 impl Player {
     /// A response came whole.
     pub(crate) fn answer(&mut self, now: f64, id: u64, answer: &Answer) {
@@ -189,13 +186,7 @@ impl Player {
 
     fn take_playlist(&mut self, now: f64, track: usize, answer: &Answer) {
         self.playlist_took_s = (answer.took_s - answer.first_byte_s).max(0.0);
-        if track == 0 && (self.settings.open_s..self.settings.turn_s).contains(&now) {
-            let read = now + self.settings.read_s;
-            self.media_at.get_or_insert(read.min(self.settings.turn_s));
-        }
-        if track == 1 {
-            self.wake_sound(now);
-        }
+        self.wake(now, track);
         let loader = &mut self.loaders[track];
         let asked_at = loader.playlist.take().map_or(now, |(_, at)| at);
         loader.playlist_failures = 0;
@@ -330,44 +321,6 @@ impl Player {
         self.show(now, object, left.rung);
         self.estimator.add_first_byte(answer.first_byte_s);
         self.measure(answer);
-    }
-
-    /// The first picture came: when sound may be asked for. Until then each turn of its timer makes
-    /// hls.js's loader of sound look (and begin to wait for the picture's time) or stop waiting; the
-    /// time itself only reaches a loader that does not wait.
-    fn note_parsed(&mut self, now: f64) {
-        if self.parsed_at.is_some() {
-            return;
-        }
-        let known = now + self.settings.parse_s;
-        let turns = ((known - self.settings.turn_s) / TURN_S).floor();
-        self.parsed_at = Some(known);
-        let waits = turns >= 0.0 && turns % 2.0 == 0.0;
-        self.sound_at = Some(if waits {
-            self.settings.turn_s + (turns + 2.0) * TURN_S
-        } else {
-            known
-        });
-    }
-
-    /// A playlist of the sound wakes its loader too.
-    fn wake_sound(&mut self, now: f64) {
-        let knows = self.parsed_at.is_some_and(|known| known <= now);
-        if let Some(at) = self.sound_at.as_mut().filter(|_| knows) {
-            *at = at.min(now + self.settings.read_s);
-        }
-    }
-
-    /// hls.js seeks to the start position when a chain of parts, of picture or sound, has ended and
-    /// was appended, and there is media of both (`FRAG_BUFFERED`); then decoders start.
-    fn release(&mut self, now: f64, track: usize) {
-        let appended = track == 0 || !self.sound.is_held();
-        let ended = self.loaders[track].object.is_none() && appended;
-        if ended && self.playback.is_held() && self.playback.has_whole_media() {
-            let parsed_at = self.parsed_at.unwrap_or(now);
-            self.playback
-                .hold_until(now.max(parsed_at) + self.settings.decode_s);
-        }
     }
 
     /// Lateness against the quickest part so far: whatever delays a part shows, be it the

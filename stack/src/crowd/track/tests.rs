@@ -182,13 +182,13 @@ fn an_old_low_latency_playlist_is_not_loaded_from() {
 }
 
 #[test]
-fn parts_that_are_listed_no_more_are_loaded_with_their_segment() {
+fn after_parts_that_are_listed_no_more_comes_the_next_segment() {
     let layout = layout(10, 6, 4);
     let mut parts_on = true;
     let object = layout
         .next_object(2.4, Some((11, Some(1))), &mut parts_on, 1.0)
         .unwrap();
-    assert_eq!((object.segment, object.part), (11, None));
+    assert_eq!((object.segment, object.part), (12, None));
 }
 
 #[test]
@@ -218,4 +218,17 @@ fn a_report_of_another_rung_says_what_to_ask_it_for() {
     assert_eq!(layout.newest_of(0.1, low), Some((16, Some(3))));
     assert_eq!(layout.newest_of(0.5, low), Some((16, Some(4))));
     assert_eq!(layout.newest_of(0.1, |_| false), None);
+}
+
+#[test]
+fn a_rung_taken_up_at_the_end_of_a_segment_begins_with_that_segment() {
+    let layout = layout(10, 6, 4);
+    let next = |last, mut parts_on| {
+        let object = layout.next_object(10.0, last, &mut parts_on, 9.5).unwrap();
+        (object.segment, object.part)
+    };
+    assert_eq!(next(None, true), (14, Some(0)));
+    assert_eq!(next(Some((12, Some(9))), true), (14, Some(0)));
+    assert_eq!(next(Some((14, Some(9))), true), (15, Some(0)));
+    assert_eq!(next(None, false).0, 15);
 }
