@@ -100,7 +100,7 @@ fn after_the_last_part_of_a_segment_comes_the_next_segment() {
 fn far_behind_the_edge_whole_segments_are_loaded() {
     let layout = layout(10, 6, 4);
     let mut parts_on = true;
-    let object = layout.next_object(2.0, None, &mut parts_on, 2.0).unwrap();
+    let object = layout.next_object(2.1, None, &mut parts_on, 2.1).unwrap();
     assert_eq!((object.segment, object.part, parts_on), (11, None, false));
     let object = layout
         .next_object(4.0, Some((11, None)), &mut parts_on, 2.5)
