@@ -296,6 +296,15 @@ impl Store {
         self.stats.series = self.by_labels.len();
     }
 
+    /// The number of a series that is held; quicker if it is still the one that it was.
+    pub fn find_again(&self, was: Option<SeriesId>, labels: &Labels) -> Option<SeriesId> {
+        let entry = was.and_then(|id| self.entry(id));
+        match entry.is_some_and(|entry| entry.labels == *labels) {
+            true => was,
+            false => self.find(labels),
+        }
+    }
+
     fn find(&self, labels: &Labels) -> Option<SeriesId> {
         let is_same = |id: &u32| {
             let entry = self.entry(SeriesId(*id));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_promql::labels::{Labels, LabelsBuilder, NAME};
+use weir_promql::labels::{Labels, NAME};
 use weir_promql::store::needs;
 use weir_promql::value::{Sample, SampleValue};
 
@@ -13,7 +13,7 @@ use super::expression::Expression;
 use super::file::{self, Action, Text};
 use super::name;
 use super::page::{Page, Pairs};
-use super::part::{Keys, Part, Touched};
+use super::part::{Alone, Keys, Part, Touched};
 use super::source::{Query, vector};
 use super::state::{Alerts, Candidate, Sending, Terms};
 use super::template::value::{Histogram, Sample as TemplateSample, Value as TemplateValue};
@@ -40,7 +40,7 @@ pub enum Health {
 
 /// What is known about a rule's alerts beside its own result.
 pub trait Remarks {
-    /// Annotations that an alert with these labels gets unless it has one of that name.
+    /// What is said of an alert with these labels beside its annotations.
     fn annotations(&self, rule: &Rule, alert: &Labels) -> Pairs;
 
     /// Whether no alert of the rule may begin to fire now.
@@ -79,7 +79,7 @@ pub struct Context<'a> {
 /// What came out of an evaluation.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Series to be written.
+    /// Series to be written; those that tell about alerts left out.
     pub samples: Vec<(Labels, SampleValue)>,
     /// The part of the rule's series that these are; none if they are all.
     pub part: Option<Part>,
@@ -120,6 +120,7 @@ pub struct Rule {
     pub(super) wrote: HashSet<Labels>,
     /// By what the expression can be evaluated in parts.
     pub(super) keys: Option<Keys>,
+    alone: Option<Alone>,
     generator_url: String,
 }
 
@@ -128,10 +129,15 @@ impl Rule {
     pub fn new(written: file::Rule, external_url: &str) -> Self {
         let link = template::table_link(written.expr.text());
         let needs = needs(written.expr.tree(), LOOKBACK_MS, 0).unwrap_or_default();
+        let keys = Keys::of(written.expr.tree());
+        let alone = keys.as_ref();
+        let alone =
+            alone.and_then(|keys| Alone::of(written.expr.tree(), keys, written.labels.keys()));
         Self {
+            alone,
             window_ms: needs.iter().map(|need| need.window_ms).max().unwrap_or(0),
             inputs: demand::metrics(written.expr.tree()),
-            keys: Keys::of(written.expr.tree()),
+            keys,
             generator_url: format!("{}{link}", external_url.trim_end_matches('/')),
             written: Arc::new(written),
             alerts: Alerts::default(),
@@ -188,12 +194,20 @@ impl Rule {
         if !self.is_alert() || context.limit > 0 {
             return None;
         }
+        if let Some(alone) = &self.alone {
+            return alone.part(touched);
+        }
         Part::of(
             self.written.expr.tree(),
             keys,
             self.written.labels.keys(),
             touched,
         )
+    }
+
+    /// Whether it looks at all series that have the labels of one that changed.
+    pub(super) fn looks_alike(&self) -> bool {
+        self.alone.is_none() && self.keys == Some(Keys::All)
     }
 
     fn alert(
@@ -216,14 +230,10 @@ impl Rule {
             failures: 0,
             error: None,
         };
-        let candidates = result.iter().map(|sample| {
-            let mut candidate = expander.candidate(&written.name, alert, sample);
-            for (name, text) in context.remarks.annotations(self, &candidate.labels) {
-                candidate.annotations.entry(name).or_insert(text);
-            }
-            candidate
-        });
-        let candidates: Vec<_> = candidates.collect();
+        let candidates = result.iter();
+        let candidates: Vec<_> = candidates
+            .map(|sample| expander.candidate(&written.name, alert, sample))
+            .collect();
         let (failures, error) = (expander.failures, expander.error);
         let terms = Terms {
             for_ms: alert.for_ms,
@@ -232,21 +242,26 @@ impl Rule {
             holds: !candidates.is_empty() && context.remarks.holds(self),
         };
         let is_part = |labels: &Labels| part.as_ref().is_none_or(|part| part.has(labels));
+        let (at_ms, sending) = (context.at_ms, &context.sending);
         let update = self
             .alerts
-            .update_part(candidates, &terms, context.at_ms, is_part)?;
+            .update_part(candidates, &terms, at_ms, is_part)?;
+        // What is said of those that go on was said when they began, and is said again at each tick.
+        let all = context.touched.is_none();
+        let mut alerts = std::mem::take(&mut self.alerts);
+        alerts.remark(at_ms, sending, all, |labels| {
+            context.remarks.annotations(self, labels)
+        });
+        self.alerts = alerts;
         let url = &self.generator_url;
         let demoted = update.demoted.iter();
         let mut transitions: Vec<_> = demoted
-            .map(|alert| alert.page(context.at_ms, &context.sending, url))
+            .map(|alert| alert.page(at_ms, sending, url))
             .collect();
-        let due = self.alerts.take_due(context.at_ms, &context.sending, url);
+        let due = self.alerts.take_due(at_ms, sending, url);
         transitions.extend(due.transitions);
-        let samples = self.alerts.samples_of(is_part).into_iter();
         Ok(Outcome {
-            samples: samples
-                .map(|(labels, value)| (labels, value.into()))
-                .collect(),
+            samples: Vec::new(),
             changed: update.changed || !transitions.is_empty(),
             transitions,
             reminders: due.reminders,
@@ -258,6 +273,15 @@ impl Rule {
             expansion_error: error,
             part,
         })
+    }
+
+    /// The series that tell about the alerts of a part.
+    pub(super) fn told(&self, part: Option<&Part>) -> Vec<(Labels, SampleValue)> {
+        let is_part = |labels: &Labels| part.is_none_or(|part| part.has(labels));
+        let samples = self.alerts.samples_of(is_part).into_iter();
+        samples
+            .map(|(labels, value)| (labels, value.into()))
+            .collect()
     }
 }
 
@@ -272,12 +296,13 @@ fn record(rule: &file::Rule, result: Vec<Sample>, limit: usize) -> Result<Outcom
     let mut samples = Vec::with_capacity(result.len());
     let mut seen = HashSet::with_capacity(result.len());
     for sample in result {
-        let mut labels = LabelsBuilder::from(&sample.labels);
-        labels.set(NAME, &rule.name);
-        for (name, value) in &rule.labels {
-            labels.set(name, value);
-        }
-        let labels = labels.build();
+        let own = rule.labels.iter();
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let changes: Vec<_> = [(NAME, rule.name.as_str())]
+            .into_iter()
+            .chain(own)
+            .collect();
+        let labels = sample.labels.with(&changes);
         if !seen.insert(labels.clone()) {
             return Err(
                 "vector contains metrics with the same labelset after applying rule labels"
@@ -306,18 +331,22 @@ impl Expander<'_> {
             .map(|(_, text)| text)
             .any(needs_data)
             .then(|| self.data(sample));
-        let mut labels = LabelsBuilder::from(&sample.labels);
-        labels.set(NAME, "");
-        for (label, text) in &alert.labels {
-            labels.set(label, &self.expand(text, data.as_ref()));
-        }
-        labels.set(name::ALERT, name);
+        let own = alert.labels.iter();
+        let own: Vec<_> = own
+            .map(|(label, text)| (label.as_str(), self.expand(text, data.as_ref())))
+            .collect();
+        let own = own.iter().map(|(label, text)| (*label, text.as_str()));
+        let changes: Vec<_> = [(NAME, "")]
+            .into_iter()
+            .chain(own)
+            .chain([(name::ALERT, name)])
+            .collect();
         let annotations = alert.annotations.iter();
         let annotations = annotations
             .map(|(name, text)| (name.clone(), self.expand(text, data.as_ref())))
             .collect();
         Candidate {
-            labels: labels.build(),
+            labels: sample.labels.with(&changes),
             annotations,
             value: sample.value.float().unwrap_or(0.0),
         }
