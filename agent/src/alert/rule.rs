@@ -1,6 +1,8 @@
 //! A rule at work: its expression becomes samples, and alerts their state.
 
-use std::collections::{BTreeMap, HashSet};
+mod expander;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,21 +11,16 @@ use weir_promql::store::needs;
 use weir_promql::value::{Sample, SampleValue};
 
 use super::demand;
-use super::expression::Expression;
-use super::file::{self, Action, Text};
-use super::name;
+use super::file::{self, Action};
 use super::page::{Page, Pairs};
 use super::part::{Alone, Keys, Part, Touched};
 use super::source::{Query, vector};
-use super::state::{Alerts, Candidate, Sending, Terms};
-use super::template::value::{Histogram, Sample as TemplateSample, Value as TemplateValue};
+use super::state::{Alerts, Sending, Terms};
 use super::template::{self, External, Scope};
+use expander::{Expander, query};
 
 /// How long a value counts (Prometheus's default).
 pub const LOOKBACK_MS: i64 = 300_000;
-
-/// Most samples that a query in a template gives.
-const MAX_TEMPLATE_SAMPLES: usize = 1_000;
 
 /// Whether a rule works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -315,93 +312,4 @@ fn record(rule: &file::Rule, result: Vec<Sample>, limit: usize) -> Result<Outcom
         samples,
         ..Outcome::default()
     })
-}
-
-struct Expander<'a> {
-    scope: Scope<'a>,
-    external: &'a External,
-    failures: u64,
-    error: Option<String>,
-}
-
-impl Expander<'_> {
-    fn candidate(&mut self, name: &str, alert: &file::Alert, sample: &Sample) -> Candidate {
-        let texts = alert.labels.iter().chain(&alert.annotations);
-        let data = texts
-            .map(|(_, text)| text)
-            .any(needs_data)
-            .then(|| self.data(sample));
-        let own = alert.labels.iter();
-        let own: Vec<_> = own
-            .map(|(label, text)| (label.as_str(), self.expand(text, data.as_ref())))
-            .collect();
-        let own = own.iter().map(|(label, text)| (*label, text.as_str()));
-        let changes: Vec<_> = [(NAME, "")]
-            .into_iter()
-            .chain(own)
-            .chain([(name::ALERT, name)])
-            .collect();
-        let annotations = alert.annotations.iter();
-        let annotations = annotations
-            .map(|(name, text)| (name.clone(), self.expand(text, data.as_ref())))
-            .collect();
-        Candidate {
-            labels: sample.labels.with(&changes),
-            annotations,
-            value: sample.value.float().unwrap_or(0.0),
-        }
-    }
-
-    fn data(&self, sample: &Sample) -> TemplateValue {
-        let sample = template_sample(sample);
-        template::data(sample.labels, self.external, sample.value)
-    }
-
-    /// The expanded text. A failure is told in its place and never fails the rule.
-    fn expand(&mut self, text: &Text, data: Option<&TemplateValue>) -> String {
-        let expanded = match text {
-            Text::Template(template) => {
-                template.expand(data.unwrap_or(&TemplateValue::Nil), &self.scope)
-            }
-            Text::Broken(why) => Err(why.clone()),
-        };
-        expanded.unwrap_or_else(|why| {
-            self.failures += 1;
-            let text = format!("<error expanding template: {why}>");
-            self.error = Some(why);
-            text
-        })
-    }
-}
-
-fn needs_data(text: &Text) -> bool {
-    matches!(text, Text::Template(template) if !template.is_plain())
-}
-
-fn query(source: &dyn Query, text: &str, at_ms: i64) -> Result<Vec<TemplateSample>, String> {
-    let expr = Expression::parse(text)?;
-    let samples = vector(source.other(&expr, at_ms)?)?;
-    if samples.len() > MAX_TEMPLATE_SAMPLES {
-        return Err(format!(
-            "query gives more than {MAX_TEMPLATE_SAMPLES} samples"
-        ));
-    }
-    Ok(samples.iter().map(template_sample).collect())
-}
-
-fn template_sample(sample: &Sample) -> TemplateSample {
-    let labels = sample.labels.iter();
-    let labels: BTreeMap<_, _> = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let value = match &sample.value {
-        SampleValue::Float(value) => TemplateValue::Float(*value),
-        SampleValue::Histogram(histogram) => TemplateValue::Histogram(Arc::new(Histogram {
-            text: histogram.to_string(),
-            count: histogram.count,
-            sum: histogram.sum,
-        })),
-    };
-    TemplateSample {
-        labels: Arc::new(labels),
-        value,
-    }
 }
