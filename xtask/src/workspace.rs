@@ -46,6 +46,14 @@ pub(crate) fn cargo() -> std::process::Command {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = std::process::Command::new(program);
     cargo.current_dir(root());
+    // What `cargo run` tells this program of its package: build scripts (ring's) take it for a
+    // change and build again what a plain `cargo build` had built.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
     cargo
 }
 

@@ -79,52 +79,72 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if nchan && wanted("memory") {
         put("memory_nchan", memory(&args, Kind::Nchan).await?);
     }
-    let (mut ours, mut theirs, mut single) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..args.rounds.max(1) {
-        ours.push(fanout(&args, Kind::Chat, Pace::Saturate(args.window)).await?);
-        if nchan {
-            theirs.push(fanout(&args, Kind::Nchan, Pace::Saturate(args.window)).await?);
-        }
-        if wanted("single") {
-            single.push(fanout(&args, Kind::Single, Pace::Saturate(args.window)).await?);
-        }
+    let rounds = Rounds::measure(&args, nchan, wanted("single")).await?;
+    for (key, value) in rounds.report() {
+        put(key, value);
     }
-    let saturation = median(&ours, |fanout| fanout.deliveries_per_s);
-    put("fanout", summary(&ours));
-    if nchan {
-        put("fanout_nchan", summary(&theirs));
-        put(
-            "fanout_ratio",
-            (saturation / median(&theirs, |fanout| fanout.deliveries_per_s)).into(),
-        );
-        put(
-            "fanout_cpu_ratio",
-            (median(&ours, |fanout| fanout.deliveries_per_cpu_s)
-                / median(&theirs, |fanout| fanout.deliveries_per_cpu_s))
-            .into(),
-        );
-    }
-    if wanted("single") {
-        put("fanout_one_message_a_frame", summary(&single));
-        if nchan {
-            let ratio = median(&single, |fanout| fanout.deliveries_per_s)
-                / median(&theirs, |fanout| fanout.deliveries_per_s);
-            put("fanout_one_message_a_frame_ratio", ratio.into());
-        }
-    }
-    let half = Pace::Rate(saturation / args.consumers as f64 / 2.0);
+    let half = median(&rounds.ours, |fanout| fanout.deliveries_per_s) / args.consumers as f64 / 2.0;
     if wanted("delay") {
-        put(
-            "half_saturation",
-            summary(&[fanout(&args, Kind::Chat, half).await?]),
-        );
+        let delay = fanout(&args, Kind::Chat, Pace::Rate(half)).await?;
+        put("half_saturation", summary(&[delay]));
     }
     if wanted("stuck") {
-        let half = saturation / args.consumers as f64 / 2.0;
         put("one_stuck", stuck::measure(&args, half).await?);
     }
     println!("{report}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fan-outs at saturation, in turn; empty what was not asked for.
+#[derive(Default)]
+struct Rounds {
+    ours: Vec<Fanout>,
+    nchan: Vec<Fanout>,
+    single: Vec<Fanout>,
+}
+
+impl Rounds {
+    async fn measure(args: &Args, nchan: bool, single: bool) -> Result<Self> {
+        let mut rounds = Self::default();
+        let pace = Pace::Saturate(args.window);
+        for _ in 0..args.rounds.max(1) {
+            rounds.ours.push(fanout(args, Kind::Chat, pace).await?);
+            if nchan {
+                rounds.nchan.push(fanout(args, Kind::Nchan, pace).await?);
+            }
+            if single {
+                rounds.single.push(fanout(args, Kind::Single, pace).await?);
+            }
+        }
+        Ok(rounds)
+    }
+
+    /// The figures, each under its key.
+    fn report(&self) -> Vec<(&'static str, Value)> {
+        let Self {
+            ours,
+            nchan,
+            single,
+        } = self;
+        let ratio = |one: &[Fanout], of: fn(&Fanout) -> f64| {
+            Value::from(median(one, of) / median(nchan, of))
+        };
+        let mut all = vec![("fanout", summary(ours))];
+        if !nchan.is_empty() {
+            all.push(("fanout_nchan", summary(nchan)));
+            all.push(("fanout_ratio", ratio(ours, |one| one.deliveries_per_s)));
+            let cpu = ratio(ours, |one| one.deliveries_per_cpu_s);
+            all.push(("fanout_cpu_ratio", cpu));
+        }
+        if !single.is_empty() {
+            all.push(("fanout_one_message_a_frame", summary(single)));
+        }
+        if !single.is_empty() && !nchan.is_empty() {
+            let ratio = ratio(single, |one| one.deliveries_per_s);
+            all.push(("fanout_one_message_a_frame_ratio", ratio));
+        }
+        all
+    }
 }
 
 /// Memory of a server with idle connections, before and after each got one message.
@@ -176,6 +196,8 @@ async fn fanout(args: &Args, kind: Kind, pace: Pace) -> Result<Fanout> {
         "a connection failed during the measurement"
     );
     let delay_ns = load.finish().await.context("no delay was measured")?;
+    // Revisions tell consumers how many items came; those that never will are among them.
+    let delivered = delivered.saturating_sub(lost);
     Ok(Fanout {
         deliveries_per_s: delivered as f64 / seconds,
         deliveries_per_cpu_s: delivered as f64 / cpu.as_secs_f64().max(0.01),

@@ -1,6 +1,6 @@
 //! What `link`'s relay costs and how exact it is: round-trip time against what was asked for, the
 //! rate of one TCP flow beside a plain veth pair, and whether packet fates come out as foretold.
-//! Needs root and Debian's iproute2, iputils-ping and iperf3.
+//! Needs root and Debian's iproute2 and iperf3.
 
 use std::process::ExitCode;
 
@@ -12,12 +12,16 @@ use crate::link::network::Network;
 use crate::link::topology::Topology;
 use crate::up::directory::Directory;
 
+mod echo;
 mod measure;
 
-use measure::{datagrams, flow, round_trips};
+use echo::{round_trips, wakes};
+use measure::{datagrams, flow};
 
 /// One-way delays whose round trips are measured, in milliseconds.
 const DELAYS_MS: [f64; 4] = [2.5, 10.0, 40.0, 100.0];
+/// Sleeps that tell how late the machine itself wakes a thread.
+const WAKES: u32 = 2000;
 /// What the relay of the third part does.
 const LOSS: &str = r#"{"loss": 0.02, "gilbert_elliott": {"worsen": 0.005, "recover": 0.25}}"#;
 const SEED: u64 = 7;
@@ -26,7 +30,7 @@ const SEED: u64 = 7;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Echoes of each round-trip time
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 1000)]
     echoes: u32,
     /// Seconds of each flow
     #[arg(long, default_value_t = 5)]
@@ -45,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let directory = Directory::make("bench-link")?;
     let result = json!({
         "conditions": conditions(args),
+        "machine": quantiles("wake_late", wakes(WAKES)?),
         "round_trip": delays(args, &directory)?,
         "flow": flows(args, &directory)?,
         "fates": fates(args, &directory)?,
@@ -89,23 +94,31 @@ fn delays(args: &Args, directory: &Directory) -> Result<Value> {
     let mut all = Vec::new();
     for delay in DELAYS_MS {
         network.change("ab", None, &keys(&format!("{{\"delay_ms\": {delay}}}"))?)?;
-        let mut times = round_trips(network.namespace("b")?, args.echoes)?;
+        let times = round_trips(network.namespace("b")?, args.echoes)?;
         ensure!(
             times.len() >= args.echoes as usize * 9 / 10,
             "only {} echoes came back",
             times.len()
         );
-        times.sort_by(f64::total_cmp);
         let asked = 2.0 * delay;
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] - asked;
-        all.push(json!({
-            "asked_ms": asked,
-            "error_median_ms": at(0.5),
-            "error_p95_ms": at(0.95),
-            "error_max_ms": at(1.0),
-        }));
+        let mut row = quantiles("error", times.iter().map(|time| time - asked).collect());
+        row["asked_ms"] = asked.into();
+        row["echoes"] = times.len().into();
+        all.push(row);
     }
     Ok(all.into())
+}
+
+/// Quantiles of times in milliseconds, each under a name of its own.
+fn quantiles(what: &str, mut times: Vec<f64>) -> Value {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times.get((times.len().saturating_sub(1) as f64 * share) as usize);
+    json!({
+        format!("{what}_median_ms"): at(0.5),
+        format!("{what}_p95_ms"): at(0.95),
+        format!("{what}_p99_ms"): at(0.99),
+        format!("{what}_max_ms"): at(1.0),
+    })
 }
 
 fn flows(args: &Args, directory: &Directory) -> Result<Value> {

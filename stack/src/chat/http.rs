@@ -292,9 +292,14 @@ async fn post(State(hub): State<Arc<Hub>>, Path(name): Path<String>, request: Re
             },
         );
     };
+    publish(&room, &user, messages)
+}
+
+/// Publishes until one is refused.
+fn publish(room: &Arc<Room>, user: &str, messages: Vec<ClientMessage<'_>>) -> Response {
     let mut taken = 0;
     for message in messages.into_iter().take(POSTED) {
-        if let Err(refused) = room.publish(&user, message) {
+        if let Err(refused) = room.publish(user, message) {
             let status = match refused.code {
                 Refusal::RateLimited | Refusal::RoomRateLimited => StatusCode::TOO_MANY_REQUESTS,
                 Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -303,13 +308,8 @@ async fn post(State(hub): State<Arc<Hub>>, Path(name): Path<String>, request: Re
                 | Refusal::TooManyKinds
                 | Refusal::Personal => StatusCode::BAD_REQUEST,
             };
-            return json(
-                status,
-                &Posted {
-                    taken,
-                    err: Some(refused),
-                },
-            );
+            let err = Some(refused);
+            return json(status, &Posted { taken, err });
         }
         taken += 1;
     }

@@ -88,6 +88,7 @@ fn conduct(
     stop: &Stop,
 ) -> Result<()> {
     let mut stage = Stage::raise(scenario, out, stop)?;
+    tracing::info!("network, services and programs stand");
     pause(
         &mut stage,
         Duration::from_secs_f64(scenario.warm_up_s),
@@ -100,8 +101,14 @@ fn conduct(
     }
     let start = Instant::now();
     summary.started();
+    let (crowds, seconds) = (scenario.crowd.len(), scenario.seconds);
+    tracing::info!(crowds, seconds, "the crowds come");
     let result = play(scenario, &mut stage, truth, start, stop);
-    summary.sums(stage.last_words()?, stage.crowds());
+    let crowds = stage.crowds();
+    for (name, sums) in crowds.as_object().into_iter().flatten() {
+        tracing::info!(counts = %sums["counts"], "{name} went through");
+    }
+    summary.sums(stage.last_words()?, crowds);
     result
 }
 
@@ -165,7 +172,11 @@ fn give(
             detail: fault.detail()?,
         })
     };
-    let place = || format!("fault {} at {} s", cue.fault + 1, cue.at.as_secs_f64());
+    let at_s = cue.at.as_secs_f64();
+    let place = || format!("fault {} at {at_s} s", cue.fault + 1);
+    let does = if cue.begins { "begins" } else { "ends" };
+    let (name, target) = (fault.name()?, fault.target()?);
+    tracing::info!(at_s, target, "fault {name} {does}");
     if cue.begins {
         let before = Stamp::now();
         undos[cue.fault] = Some(fault.begin(stage).with_context(place)?);

@@ -46,6 +46,8 @@ pub(crate) struct Counts {
     /// Items sent before this, in nanoseconds after `started`, have no delay recorded.
     pub(super) counted_from: AtomicU64,
     published: AtomicU64,
+    /// Items that the consumers that look did not get though later ones came.
+    pub(super) missed: AtomicU64,
     pub(super) failed: AtomicBool,
     /// From publishing to each delivery to one of the consumers that look, in nanoseconds.
     delays: std::sync::Mutex<Histogram<u64>>,
@@ -64,6 +66,7 @@ impl Counts {
         self.delays().reset();
         self.delivered.store(0, Ordering::Relaxed);
         self.published.store(0, Ordering::Relaxed);
+        self.missed.store(0, Ordering::Relaxed);
         self.counted_from
             .store(self.started.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
@@ -94,6 +97,7 @@ impl Load {
             delivered: AtomicU64::new(0),
             counted_from: AtomicU64::new(0),
             published: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             delays: std::sync::Mutex::new(Histogram::new_with_bounds(1, 60_000_000_000, 3)?),
         });
@@ -147,6 +151,11 @@ impl Load {
     /// Items that consumers got since the last reset.
     pub(super) fn delivered(&self) -> u64 {
         self.shared.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Items that the consumers that look missed since the last reset.
+    pub(super) fn missed(&self) -> u64 {
+        self.shared.missed.load(Ordering::Relaxed)
     }
 
     /// Publishes for so long; returns how many messages went out.

@@ -153,25 +153,30 @@ impl Reader {
             }
         };
         if self.looks {
-            self.look(payload);
+            let seen = self.look(payload);
+            let missed = items.saturating_sub(seen);
+            self.shared.missed.fetch_add(missed, Ordering::Relaxed);
         }
         items
     }
 
-    /// Records the delay of every item: its `id` is when it was sent.
-    fn look(&mut self, mut payload: &[u8]) {
+    /// Records the delay of every item: its `id` is when it was sent. Returns how many there are.
+    fn look(&self, mut payload: &[u8]) -> u64 {
         let now = Instant::now()
             .saturating_duration_since(self.shared.started)
             .as_nanos() as u64;
         let mut delays = self.shared.delays();
+        let mut seen = 0;
         while let Some(at) = find(payload, b"\"id\":\"") {
             payload = payload.get(at..).unwrap_or_default();
+            seen += 1;
             if let Some(sent) = leading_number(payload)
                 && sent >= self.shared.counted_from.load(Ordering::Relaxed)
             {
                 delays.saturating_record(now.saturating_sub(sent));
             }
         }
+        seen
     }
 }
 

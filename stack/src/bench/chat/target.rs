@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -167,22 +167,27 @@ impl Target {
             .sum()
     }
 
-    /// Processor time so far.
+    /// Processor time of all threads so far, in the scheduler's own nanoseconds: the ticks of
+    /// `/proc/PID/stat` are a hundredth of what a short window costs.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        let ticks = rustix::param::clock_ticks_per_second();
         let mut sum = 0;
         for pid in self.pids() {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // Fields 14 and 15 of proc(5), counted after the name, which may contain blanks.
-            let (_, rest) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-            sum += rest
-                .split_whitespace()
-                .skip(11)
-                .take(2)
-                .filter_map(|field| field.parse::<u64>().ok())
-                .sum::<u64>();
+            let tasks = format!("/proc/{pid}/task");
+            for task in std::fs::read_dir(&tasks).with_context(|| format!("reading {tasks}"))? {
+                let file = task?.path().join("schedstat");
+                // A thread may end while it is looked at.
+                let Ok(stat) = std::fs::read_to_string(&file) else {
+                    continue;
+                };
+                let on_cpu = stat.split_whitespace().next().and_then(|ns| ns.parse().ok());
+                sum += on_cpu.unwrap_or(0_u64);
+            }
         }
-        Ok(Duration::from_millis(sum * 1000 / ticks))
+        ensure!(
+            sum > 0,
+            "no processor time in /proc/PID/task/TID/schedstat: the kernel lacks CONFIG_SCHED_INFO"
+        );
+        Ok(Duration::from_nanos(sum))
     }
 
     /// Items that consumers did not get, as far as the server says so.

@@ -12,28 +12,13 @@ use crate::link::namespace::{command, inside};
 use crate::link::network::Network;
 use crate::up::service::{Plan, Service};
 
-const SERVER: &str = "10.92.1.1";
+/// Address of `a`.
+pub(super) const SERVER: &str = "10.92.1.1";
 const CLIENT: &str = "10.92.1.2";
 /// The socket's buffer while this process waits for a core.
 const BUFFER_BYTES: usize = 16 << 20;
 /// Nothing came for so long: all that will come has come.
 const SILENCE: Duration = Duration::from_millis(500);
-
-/// Round-trip times of echoes in milliseconds, fifty a second.
-pub(super) fn round_trips(namespace: &str, echoes: u32) -> Result<Vec<f64>> {
-    let count = echoes.to_string();
-    // Ahead of others on a busy machine, or its own waits for a core would count as the relay's.
-    let ping = [
-        "-n", "-15", "ping", "-n", "-i", "0.02", "-W", "2", "-c", &count, SERVER,
-    ];
-    let text = output(command(namespace, "nice").args(ping))
-        .context("ping (Debian package iputils-ping)")?;
-    Ok(text
-        .split("time=")
-        .skip(1)
-        .filter_map(|rest| rest.split(' ').next()?.parse().ok())
-        .collect())
-}
 
 /// Bits per second of one TCP flow from `a` to `b`, as the receiver counts them.
 pub(super) fn flow(network: &Network, seconds: u32) -> Result<f64> {
