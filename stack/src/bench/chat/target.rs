@@ -179,7 +179,10 @@ impl Target {
                 let Ok(stat) = std::fs::read_to_string(&file) else {
                     continue;
                 };
-                let on_cpu = stat.split_whitespace().next().and_then(|ns| ns.parse().ok());
+                let on_cpu = stat
+                    .split_whitespace()
+                    .next()
+                    .and_then(|ns| ns.parse().ok());
                 sum += on_cpu.unwrap_or(0_u64);
             }
         }
