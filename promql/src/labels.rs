@@ -23,10 +23,18 @@ pub const MAX_LABEL_BYTES: usize = (1 << 21) - 1;
 const LONG: usize = 127;
 
 /// A set of labels: sorted, unique names, no empty values.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub struct Labels {
     hash: u64,
     packed: Arc<str>,
+}
+
+impl PartialEq for Labels {
+    /// Clones share their text, and then it need not be read.
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && (Arc::ptr_eq(&self.packed, &other.packed) || self.packed == other.packed)
+    }
 }
 
 impl Default for Labels {
@@ -110,6 +118,39 @@ impl Labels {
     /// longer is what the metric's name says.
     pub fn without_metadata(&self) -> Self {
         self.retain(|name| name != NAME && name != TYPE && name != UNIT)
+    }
+
+    /// The set with labels changed, added, or, where the value is empty, taken
+    /// out; the last of a name counts.
+    pub fn with(&self, changes: &[(&str, &str)]) -> Self {
+        let mut changes: Vec<_> = changes.iter().rev().collect();
+        changes.sort_by_key(|(name, _)| *name);
+        changes.dedup_by_key(|(name, _)| *name);
+        let more: usize = changes
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 8)
+            .sum();
+        let mut packed = String::with_capacity(self.packed.len() + more);
+        let mut put = |name: &str, value: &str| {
+            if !value.is_empty() {
+                push(&mut packed, name);
+                push(&mut packed, value);
+            }
+        };
+        let mut changes = changes.into_iter().peekable();
+        for (have, value) in self.iter() {
+            while let Some((name, value)) = changes.next_if(|(name, _)| *name < have) {
+                put(name, value);
+            }
+            match changes.next_if(|(name, _)| *name == have) {
+                Some((name, value)) => put(name, value),
+                None => put(have, value),
+            }
+        }
+        for (name, value) in changes {
+            put(name, value);
+        }
+        Self::from_packed(packed.into())
     }
 
     fn retain(&self, keep: impl Fn(&str) -> bool) -> Self {
@@ -295,6 +336,24 @@ mod tests {
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
         assert_eq!(labels.get("c"), "");
         assert_eq!(labels.to_string(), r#"{a="1", b="2"}"#);
+    }
+
+    #[test]
+    fn changes_are_those_of_a_builder() {
+        let labels = Labels::new([("b", "2"), ("d", "4"), ("f", "6")]);
+        for changes in [
+            &[][..],
+            &[("a", "x"), ("g", "y")],
+            &[("d", ""), ("b", "new"), ("c", "")],
+            &[("f", ""), ("e", "5"), ("e", "50"), ("d", "40")],
+            &[("b", ""), ("d", ""), ("f", "")],
+        ] {
+            let mut builder = LabelsBuilder::from(&labels);
+            for (name, value) in changes {
+                builder.set(name, value);
+            }
+            assert_eq!(labels.with(changes), builder.build(), "{changes:?}");
+        }
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! last value is kept; a window of the past only where an expression needs it.
 
 mod chunk;
+mod copy;
 mod demand;
 mod history;
 mod index;
 mod limit;
+mod room;
 
 use std::sync::Arc;
 
@@ -77,35 +79,6 @@ impl Store {
     /// Changes the bounds for what comes; what is held and over them stays.
     pub fn set_limits(&mut self, limits: StoreLimits) {
         self.limits = limits;
-    }
-
-    /// Copies the series that satisfy all matchers into another store, with their past, unless it
-    /// has them. Of one that keeps no past, the last value stands for `until_ms` if it is at most
-    /// `present_ms` newer; else it has nothing to tell of that time and is left out.
-    pub fn copy_to(
-        &self,
-        other: &mut Self,
-        matchers: &[Matcher],
-        until_ms: i64,
-        present_ms: i64,
-    ) -> Result<(), Refused> {
-        let mut found = Vec::new();
-        let full = |_| Refused::Series(other.limits.series);
-        self.select(matchers, other.limits.series, &mut found)
-            .map_err(full)?;
-        for entry in found.into_iter().filter_map(|id| self.entry(id)) {
-            let newest_ms = until_ms.saturating_add(present_ms);
-            let is_told = entry.history.is_some() || entry.last.at_ms <= newest_ms;
-            if is_told && other.find(&entry.labels).is_none() {
-                other.check_series()?;
-                let mut entry = entry.clone();
-                if entry.history.is_none() {
-                    entry.last.at_ms = entry.last.at_ms.min(until_ms);
-                }
-                other.place(entry);
-            }
-        }
-        Ok(())
     }
 
     /// Decides which series keep a past and how long. Windows grow from now
@@ -208,7 +181,10 @@ impl Store {
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
         match self.entries.get_mut(id as usize) {
             Some(slot) => *slot = Some(entry),
-            None => self.entries.push(Some(entry)),
+            None => {
+                self.reserve_entry();
+                self.entries.push(Some(entry));
+            }
         }
         self.index.insert(id, &labels);
         let entries = &self.entries;
@@ -242,44 +218,6 @@ impl Store {
         Ok(series)
     }
 
-    /// Whether one more series has room.
-    fn check_series(&self) -> Result<(), Refused> {
-        if self.by_labels.len() >= self.limits.series {
-            return Err(Refused::Series(self.limits.series));
-        }
-        self.check_room()
-    }
-
-    /// Whether one more sample of a series has room. If there is none, a series that keeps no past
-    /// replaces its value all the same, and one that does gives up what its window has left behind:
-    /// a full store goes on with fewer samples and does not stand still.
-    fn make_room(&mut self, series: SeriesId, at_ms: i64) -> Result<(), Refused> {
-        let Err(why) = self.check_room() else {
-            return Ok(());
-        };
-        let slot = self.entries.get_mut(series.0 as usize);
-        let entry = slot.and_then(Option::as_mut).ok_or(why)?;
-        let before = entry.size();
-        let until_ms = at_ms.saturating_sub(entry.keep_ms);
-        match &mut entry.history {
-            None => return Ok(()),
-            Some(history) if entry.last.at_ms <= until_ms => **history = History::default(),
-            Some(history) => history.drop_until(until_ms),
-        }
-        self.stats.apply(before, entry.size());
-        self.check_room()
-    }
-
-    fn check_room(&self) -> Result<(), Refused> {
-        if self.stats.samples >= self.limits.samples {
-            return Err(Refused::Samples(self.limits.samples));
-        }
-        if self.stats().bytes >= self.limits.bytes {
-            return Err(Refused::Bytes(self.limits.bytes));
-        }
-        Ok(())
-    }
-
     fn remove(&mut self, id: u32) {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else {
             return;
@@ -294,6 +232,15 @@ impl Store {
         self.index.remove(id, &entry.labels);
         self.free.push(id);
         self.stats.series = self.by_labels.len();
+    }
+
+    /// The number of a series that is held; quicker if it is still the one that it was.
+    pub fn find_again(&self, was: Option<SeriesId>, labels: &Labels) -> Option<SeriesId> {
+        let entry = was.and_then(|id| self.entry(id));
+        match entry.is_some_and(|entry| entry.labels == *labels) {
+            true => was,
+            false => self.find(labels),
+        }
     }
 
     fn find(&self, labels: &Labels) -> Option<SeriesId> {

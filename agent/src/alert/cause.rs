@@ -56,52 +56,62 @@ pub struct Cause {
 pub fn causes(counts: &Totals, before: &Totals, window_ms: i64) -> Vec<Cause> {
     let of = |fact: Fact| counts.get(fact);
     let mut causes = Vec::new();
-    let mut add = |name, seconds: f64, told: String| {
+    let mut add = |name, seconds: f64, told: &dyn Fn() -> String| {
         if seconds >= LEAST_WAIT_S {
             causes.push(Cause {
                 name,
-                told,
+                told: told(),
                 seconds,
             });
         }
     };
     let shut = of(Fact::ZeroWindow);
-    let told = format!("peers' windows were shut for {shut:.1} s");
-    add("receiver_window", shut, told);
+    add("receiver_window", shut, &|| {
+        format!("peers' windows were shut for {shut:.1} s")
+    });
     let timeouts = of(Fact::Rto);
-    let told = format!("{} sent again after a timeout", segments(timeouts));
-    add("loss_timeout", timeouts * LEAST_TIMEOUT_S, told);
+    add("loss_timeout", timeouts * LEAST_TIMEOUT_S, &|| {
+        format!("{} sent again after a timeout", segments(timeouts))
+    });
     let repaired = of(Fact::Fast) + of(Fact::Tlp);
     let round_trip = counts.round_trip().or(before.round_trip());
-    let again = format!("{} sent again", segments(repaired));
-    let told = match of(Fact::Needless) {
-        0.0 => format!("{again} in time"),
-        needless => format!("{again} in time, {needless} needlessly"),
-    };
     let wait = round_trip.unwrap_or(0.0).max(LEAST_WAIT_S);
-    add("tail_loss", repaired * wait, told);
+    add("tail_loss", repaired * wait, &|| {
+        let again = format!("{} sent again in time", segments(repaired));
+        match of(Fact::Needless) {
+            0.0 => again,
+            needless => format!("{again}, {needless} needlessly"),
+        }
+    });
     let handshakes = of(Fact::Syn) + of(Fact::Synack);
-    let told = format!("{} of handshakes sent again", segments(handshakes));
-    add("handshake_loss", handshakes * HANDSHAKE_TIMEOUT_S, told);
+    add("handshake_loss", handshakes * HANDSHAKE_TIMEOUT_S, &|| {
+        format!("{} of handshakes sent again", segments(handshakes))
+    });
     let failed = Fact::FAILED.map(|(fact, word)| (of(fact), word));
     let all: f64 = failed.iter().map(|(count, _)| count).sum();
+    // Who is refused waits before trying again: as long as a handshake does.
+    add("connections", all * HANDSHAKE_TIMEOUT_S, &|| {
+        failures(&failed)
+    });
+    if let Some((seconds, told)) = path_delay(counts, before) {
+        add("path_delay", seconds, &|| told.clone());
+    }
+    let waited = of(Fact::Sched);
+    if waited >= STARVED * window_ms as f64 / 1e3 {
+        add("cpu_starved", waited, &|| {
+            format!("threads waited {waited:.1} s for a processor")
+        });
+    }
+    causes.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    causes
+}
+
+fn failures(failed: &[(f64, &str)]) -> String {
     let parts = failed.iter().filter(|(count, _)| *count > 0.0);
     let parts: Vec<_> = parts
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    // Who is refused waits before trying again: as long as a handshake does.
-    let told = format!("connections failed: {}", parts.join(", "));
-    add("connections", all * HANDSHAKE_TIMEOUT_S, told);
-    if let Some((seconds, told)) = path_delay(counts, before) {
-        add("path_delay", seconds, told);
-    }
-    let waited = of(Fact::Sched);
-    if waited >= STARVED * window_ms as f64 / 1e3 {
-        let told = format!("threads waited {waited:.1} s for a processor");
-        add("cpu_starved", waited, told);
-    }
-    causes.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    causes
+    format!("connections failed: {}", parts.join(", "))
 }
 
 fn segments(count: f64) -> String {

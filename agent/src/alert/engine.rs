@@ -14,6 +14,7 @@ mod query;
 mod remark;
 mod restore;
 mod run;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use live::Live;
 pub use load::{Files, load};
 use outcome::Outcome;
 use remark::Known;
+use settle::Unsettled;
 
 /// An evaluation that comes no later than this is one of its slot's time.
 const PUNCTUAL_MS: i64 = 1_000;
@@ -87,6 +89,7 @@ struct Inner {
     newest_ms: i64,
     /// When the log was last told that the agent runs.
     beat_ms: i64,
+    unsettled: Unsettled,
 }
 
 impl Rules {
@@ -113,6 +116,7 @@ impl Rules {
             is_blank: false,
             newest_ms: i64::MIN,
             beat_ms: i64::MIN,
+            unsettled: Unsettled::default(),
         };
         inner.arrange(config);
         let change = inner.restore(&log, wall_ms);
@@ -137,8 +141,11 @@ impl Rules {
     }
 
     /// What a rule file has put in, in whatever state a panic left it: plain numbers and labels.
+    /// Nobody sees it before what an event left undone is done.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.settle();
+        inner
     }
 
     /// Evaluates what is due now; blocks.
@@ -267,6 +274,7 @@ impl Inner {
             let live = Live::Snapshot(snapshot);
             let at_ms = at_ms.max(stamp_ms);
             self.evaluate_group(place, at_ms, &live, None, counts, &mut outcome);
+            self.settle();
         }
         self.beat(now_ms, &mut outcome);
         outcome
@@ -288,8 +296,8 @@ impl Inner {
         let began = Instant::now();
         let clock_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let mut series = live.series(&mut self.store, &self.options, self.feed.target());
-        let remarks = Known::new(&self.feed, &self.demanded, at_ms);
-        let evaluation = group.evaluate_touched(
+        let remarks = Known::new(&self.feed, live.news(), &self.demanded, at_ms);
+        let mut evaluation = group.evaluate_touched(
             &mut series,
             at_ms,
             &self.settings,
@@ -301,6 +309,7 @@ impl Inner {
             .newest_ms
             .max(at_ms.saturating_sub(group.query_offset_ms));
         counts.evaluated(group, &evaluation);
+        self.unsettled.add(place, &mut evaluation);
         outcome.add(group, evaluation, at_ms);
     }
 

@@ -9,6 +9,7 @@ mod newest;
 mod series;
 mod touch;
 
+use std::cell::{Ref, RefCell};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use super::cause::ledger::Ledger;
 use super::demand::Demand;
 use super::loss::Losses;
 use super::page::Pairs;
-use crate::metrics::{Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
+use crate::metrics::{Family, Kind, Labels as PointLabels, Metric, Point, Snapshot, Subject};
 use newest::Newest;
 use series::{Part, Reading, Shape};
+pub use touch::Touch;
 
 /// What a scrape says of itself.
 const UP: &str = "up";
@@ -46,6 +48,8 @@ struct Known {
     /// The snapshot that had it last.
     round: u64,
     lines: Vec<Line>,
+    /// Whether a group waits for events that change any of them.
+    is_awaited: bool,
     newest: Newest,
 }
 
@@ -70,7 +74,7 @@ pub struct Feed {
     stamp_ms: Option<i64>,
     /// Families of the last snapshot that were looked at.
     seen: HashSet<&'static str>,
-    ledger: Ledger,
+    ledger: RefCell<Ledger>,
     losses: Losses,
 }
 
@@ -94,6 +98,7 @@ impl Feed {
         for (key, known) in &mut self.known {
             let shape = self.shapes.get(key.metric);
             known.lines = lines(shape, &self.demand, &self.target, &key.point());
+            known.is_awaited = are_awaited(&known.lines);
         }
     }
 
@@ -108,8 +113,13 @@ impl Feed {
     }
 
     /// What services were counted for.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn ledger(&self) -> Ref<'_, Ledger> {
+        self.ledger.borrow()
+    }
+
+    /// Takes points into the ledger that an event changed.
+    pub fn count(&self, families: &[Family]) {
+        self.ledger.borrow_mut().touch(families);
     }
 
     /// What was not seen.
@@ -119,7 +129,7 @@ impl Feed {
 
     /// Follows a clock that was set: what was born keeps its age.
     pub fn shift(&mut self, by_ms: i64) {
-        self.ledger.shift(by_ms);
+        self.ledger.get_mut().shift(by_ms);
         self.losses.shift(by_ms);
         self.stamp_ms = self.stamp_ms.map(|stamp| stamp.saturating_add(by_ms));
         for known in self.known.values_mut() {
@@ -134,7 +144,7 @@ impl Feed {
     pub fn forget_births(&mut self) {
         self.seen.clear();
         self.stamp_ms = None;
-        self.ledger.begin_anew();
+        self.ledger.get_mut().begin_anew();
     }
 
     /// Appends what groups with the intervals in `due` select, as of `at_ms`, and marks what is
@@ -178,7 +188,7 @@ impl Feed {
         }
         refused = self.append_up(store, at_ms, due).err().or(refused);
         self.mark_gone(store, at_ms);
-        self.ledger.note(&snapshot.families, at_ms);
+        self.ledger.get_mut().note(&snapshot.families, at_ms);
         self.losses.note(&snapshot.families, at_ms);
         self.seen = seen;
         self.stamp_ms = Some(at_ms);
@@ -222,10 +232,12 @@ impl Feed {
                     _ => self.stamp_ms.filter(|_| was_seen).unwrap_or(start_ms),
                 };
                 let shape = self.shapes.get(metric.name);
+                let lines = lines(shape, &self.demand, &self.target, point);
                 place.insert(Known {
                     born_ms,
                     round: self.round,
-                    lines: lines(shape, &self.demand, &self.target, point),
+                    is_awaited: are_awaited(&lines),
+                    lines,
                     newest: Newest::default(),
                 })
             }
@@ -277,6 +289,10 @@ impl Key {
             value: crate::metrics::Value::Int(0),
         }
     }
+}
+
+fn are_awaited(lines: &[Line]) -> bool {
+    lines.iter().any(|line| !line.immediate.is_empty())
 }
 
 /// The series of a point that rules select.

@@ -1,6 +1,7 @@
 //! A group of rules: when it is evaluated, what it writes, and what became of it
 //! (`rules/group.go` of Prometheus).
 
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +14,11 @@ use weir_promql::value::{STALE_NAN, SampleValue};
 use super::file;
 use super::page::Page;
 use super::part::{self, Part, Touched};
-use super::rule::{Context, Health, Outcome, Remarks, Rule};
+use super::rule::{Context, Remarks, Rule};
 use super::source::{Append, Query};
 use super::state::Sending;
 use super::template::External;
+use step::{settle, step};
 
 /// What the configuration says about all groups.
 #[derive(Clone, Debug)]
@@ -62,6 +64,16 @@ pub struct Evaluation {
     pub expansion_failures: u64,
     /// Why the last template could not be expanded.
     pub expansion_error: Option<String>,
+    /// Rules whose alerts' series are still to be written.
+    pub unwritten: Vec<Unwritten>,
+}
+
+/// A rule whose alerts' series are still to be written, by [`Group::settle`].
+#[derive(Debug)]
+pub struct Unwritten {
+    place: usize,
+    part: Option<Part>,
+    at_ms: i64,
 }
 
 /// A group with the state of its rules.
@@ -87,6 +99,8 @@ pub struct Group {
     pub missed: u64,
     /// Where slots begin, if not at the group's own place.
     pub phase_ms: Option<i64>,
+    /// Whether a rule selects what another, or it itself, writes.
+    reads_own: bool,
     /// The slot of the last periodic evaluation.
     slot_ms: Option<i64>,
     /// Series of rules that are gone, to be marked as ended.
@@ -105,10 +119,12 @@ impl Group {
             .flat_map(|rule| rule.written.writes())
             .collect();
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let mut reads_own = false;
         for rule in &mut rules {
             // What others write may change more than what was touched.
             if part::reads(rule.written.expr.tree(), &names) {
                 rule.keys = None;
+                reads_own = true;
             }
         }
         Self {
@@ -118,6 +134,7 @@ impl Group {
             query_offset_ms: written.query_offset_ms.unwrap_or(settings.query_offset_ms),
             limit: written.limit,
             rules,
+            reads_own,
             evaluated_at_ms: None,
             took_ns: 0,
             missed: 0,
@@ -191,11 +208,36 @@ impl Group {
         remarks: &dyn Remarks,
         clock_ns: &dyn Fn() -> u64,
     ) -> Evaluation {
-        self.evaluate_touched(source, at_ms, settings, remarks, clock_ns, None)
+        let mut evaluation =
+            self.evaluate_touched(source, at_ms, settings, remarks, clock_ns, None);
+        let unwritten = std::mem::take(&mut evaluation.unwritten);
+        self.settle(source, unwritten, &mut evaluation);
+        evaluation
+    }
+
+    /// Writes the series of alerts that an evaluation left to be written, before anything else is
+    /// done with the group: what was decided does not wait for them.
+    pub fn settle<S: Append>(
+        &mut self,
+        source: &mut S,
+        unwritten: Vec<Unwritten>,
+        evaluation: &mut Evaluation,
+    ) {
+        for unwritten in unwritten {
+            if let Some(rule) = self.rules.get_mut(unwritten.place) {
+                settle(rule, source, &unwritten, evaluation);
+            }
+        }
+    }
+
+    /// Whether it has a rule that looks at all series that have the labels of one that changed.
+    pub fn looks_alike(&self) -> bool {
+        self.rules.iter().any(Rule::looks_alike)
     }
 
     /// The same if it is known which series changed since the last evaluation: of rules whose
-    /// results can be taken apart, only that part.
+    /// results can be taken apart, only that part. The series that tell about alerts are left to be
+    /// written if no rule of the group selects them.
     pub fn evaluate_touched<S: Query + Append>(
         &mut self,
         source: &mut S,
@@ -220,8 +262,18 @@ impl Group {
             touched,
         };
         for (place, rule) in self.rules.iter_mut().enumerate() {
-            if step(rule, source, &context, clock_ns, &mut evaluation) {
+            let step = step(rule, source, &context, clock_ns, &mut evaluation);
+            if step.changed {
                 evaluation.changed.push(place);
+            }
+            if let Some(part) = step.unwritten {
+                let at_ms = at_ms.saturating_sub(self.query_offset_ms);
+                let unwritten = Unwritten { place, part, at_ms };
+                // Ends are marked after everything else.
+                match self.reads_own || !self.ended.is_empty() {
+                    true => settle(rule, source, &unwritten, &mut evaluation),
+                    false => evaluation.unwritten.push(unwritten),
+                }
             }
         }
         let written_at = at_ms.saturating_sub(self.query_offset_ms);
@@ -269,83 +321,4 @@ impl Group {
         }
         gone
     }
-}
-
-/// Evaluates one rule and writes what came of it; says whether its alerts changed.
-fn step<S: Query + Append>(
-    rule: &mut Rule,
-    source: &mut S,
-    context: &Context<'_>,
-    clock_ns: &dyn Fn() -> u64,
-    evaluation: &mut Evaluation,
-) -> bool {
-    let start = clock_ns();
-    let mut changed = false;
-    let outcome = rule.evaluate(source, context);
-    let is_untouched = |outcome: &Outcome| outcome.part.as_ref().is_some_and(Part::is_empty);
-    if outcome.as_ref().is_ok_and(is_untouched) {
-        return false;
-    }
-    rule.evaluated_at_ms = Some(context.at_ms);
-    match outcome {
-        Err(why) => {
-            evaluation.failures += 1;
-            rule.health = Health::Err;
-            rule.last_error = Some(why);
-        }
-        Ok(outcome) => {
-            rule.health = if outcome.complaint.is_some() {
-                Health::Err
-            } else {
-                Health::Ok
-            };
-            evaluation.failures += u64::from(outcome.complaint.is_some());
-            rule.last_error = outcome.complaint;
-            changed = outcome.changed;
-            evaluation.transitions.extend(outcome.transitions);
-            evaluation.reminders.extend(outcome.reminders);
-            evaluation.expansion_failures += outcome.expansion_failures;
-            evaluation.expansion_error = outcome
-                .expansion_error
-                .or(evaluation.expansion_error.take());
-            let part = outcome.part.as_ref();
-            write(rule, source, outcome.samples, part, context, evaluation);
-        }
-    }
-    rule.took_ns = clock_ns().saturating_sub(start);
-    changed
-}
-
-/// Writes a rule's series, and marks those as ended that it no longer has.
-fn write<S: Append>(
-    rule: &mut Rule,
-    source: &mut S,
-    samples: Vec<(Labels, SampleValue)>,
-    part: Option<&Part>,
-    context: &Context<'_>,
-    evaluation: &mut Evaluation,
-) {
-    let at_ms = context.at_ms.saturating_sub(context.query_offset_ms);
-    let mut wrote = HashSet::with_capacity(samples.len());
-    for (labels, value) in samples {
-        match source.append(&labels, at_ms, value) {
-            Ok(()) => evaluation.written += 1,
-            Err(why) => {
-                evaluation.refused += 1;
-                rule.health = Health::Err;
-                rule.last_error = Some(format!("{labels}: {why}"));
-            }
-        }
-        wrote.insert(labels);
-    }
-    // Of other parts nothing is known: they stay.
-    let is_part = |labels: &Labels| part.is_none_or(|part| part.has(labels));
-    wrote.extend(rule.wrote.extract_if(|labels| !is_part(labels)));
-    for labels in rule.wrote.difference(&wrote) {
-        if let Err(why) = source.append(labels, at_ms, SampleValue::Float(STALE_NAN)) {
-            evaluation.refused += 1;
-            tracing::debug!(%labels, %why, "the end of a series could not be marked");
-        }
-    }
-    rule.wrote = wrote;
 }

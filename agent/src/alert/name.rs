@@ -5,6 +5,8 @@
 pub const METRIC: &str = "__name__";
 /// The label that carries an alert's name.
 pub const ALERT: &str = "alertname";
+/// The label that carries an alert's state, in the series that tell about alerts.
+pub const STATE: &str = "alertstate";
 
 /// Whether a rule may record into a metric of this name.
 pub fn is_metric(name: &str) -> bool {

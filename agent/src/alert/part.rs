@@ -4,7 +4,9 @@
 //! each series, `sum by (service) (m)` for each service. After an event only the services that it
 //! happened to are looked at, however many there are. What cannot be taken apart is evaluated whole.
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
+mod touched;
 
 use weir_promql::ast::{AggregateOp, Expr, ExprKind, Matching, Type};
 use weir_promql::labels::{Labels, NAME};
@@ -14,6 +16,8 @@ use weir_promql::store::Store;
 use weir_promql::value::Point;
 
 use super::demand::selectors;
+pub use touched::{Alone, Touched};
+use touched::{Condition, One};
 
 /// Functions that give each series a value of its own, by their names without `_over_time`.
 const OWN: &[&str] = &[
@@ -167,39 +171,6 @@ pub fn reads(expr: &Expr, names: &[String]) -> bool {
     selectors.any(|selector| names.iter().any(|name| fits(&selector.matchers, name)))
 }
 
-/// Series that changed, looked up once for all rules that are evaluated because of them.
-#[derive(Debug)]
-pub struct Touched(Vec<(Labels, Condition)>);
-
-impl Touched {
-    /// These, which are in the store.
-    pub fn new(series: &[Labels], store: &Store) -> Self {
-        let one = |labels: &Labels| {
-            let pairs = labels.iter().filter(|(name, _)| *name != NAME);
-            let matchers: Arc<[_]> = pairs
-                .map(|(name, value)| Matcher::equal(name, value))
-                .collect();
-            let mut ids = Vec::new();
-            // Without a limit it does not fail.
-            let _ = store.select(&matchers, usize::MAX, &mut ids);
-            let condition = Condition {
-                matchers,
-                ids: Some(ids.into()),
-            };
-            (labels.clone(), condition)
-        };
-        Self(series.iter().map(one).collect())
-    }
-}
-
-/// What the labels of series must be.
-#[derive(Clone, Debug, PartialEq)]
-struct Condition {
-    matchers: Arc<[Matcher]>,
-    /// The series of the store for which it holds, if they were looked up.
-    ids: Option<Arc<[SeriesId]>>,
-}
-
 /// Values of the keys for which an expression is evaluated.
 #[derive(Debug, Default, PartialEq)]
 pub struct Part {
@@ -218,7 +189,7 @@ impl Part {
     ) -> Option<Self> {
         let selectors = selectors(expr);
         let mut part = Self::default();
-        for (labels, condition) in &touched.0 {
+        for One { labels, alike, .. } in &touched.0 {
             let is_read = selectors
                 .iter()
                 .any(|selector| matches_all(&selector.matchers, labels));
@@ -226,17 +197,20 @@ impl Part {
                 continue;
             }
             let equal = |name: &String| Matcher::equal(name, labels.get(name));
+            let is_key = |name: &String| match keys {
+                Keys::All => !labels.get(name).is_empty(),
+                Keys::Only(names) => names.contains(name),
+            };
+            if own.clone().any(is_key) {
+                return None;
+            }
             let wanted = match keys {
-                Keys::All => condition.clone(),
-                Keys::Only(names) => Condition {
+                Keys::All => alike.clone()?,
+                Keys::Only(names) => Condition::Equal {
                     matchers: names.iter().map(equal).collect(),
                     ids: None,
                 },
             };
-            let is_key = |name: &String| wanted.matchers.iter().any(|one| one.name == *name);
-            if own.clone().any(is_key) {
-                return None;
-            }
             if !part.wanted.contains(&wanted) {
                 part.wanted.push(wanted);
             }
@@ -252,7 +226,7 @@ impl Part {
     /// Whether an element of the result, with whatever labels it got besides, belongs to it.
     pub fn has(&self, labels: &Labels) -> bool {
         let mut wanted = self.wanted.iter();
-        wanted.any(|wanted| matches_all(&wanted.matchers, labels))
+        wanted.any(|wanted| wanted.holds(labels))
     }
 }
 
@@ -271,11 +245,14 @@ impl Storage for PartOfStore<'_> {
         limit: usize,
         found: &mut Vec<SeriesId>,
     ) -> Result<(), TooManySeries> {
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(self.part.wanted.len());
         for wanted in &self.part.wanted {
-            match &wanted.ids {
-                Some(ids) => all.extend_from_slice(ids),
-                None => self.store.select(&wanted.matchers, usize::MAX, &mut all)?,
+            match wanted {
+                Condition::Series { id, .. } => all.push(*id),
+                Condition::Equal { ids: Some(ids), .. } => all.extend_from_slice(ids),
+                Condition::Equal { matchers, .. } => {
+                    self.store.select(matchers, usize::MAX, &mut all)?;
+                }
             }
         }
         all.retain(|id| matches_all(matchers, self.store.labels(*id)));
@@ -300,6 +277,3 @@ impl Storage for PartOfStore<'_> {
         self.store.window(series, after_ms, until_ms, window);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,29 +1,26 @@
 //! A rule at work: its expression becomes samples, and alerts their state.
 
-use std::collections::{BTreeMap, HashSet};
+mod expander;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_promql::labels::{Labels, LabelsBuilder, NAME};
+use weir_promql::labels::{Labels, NAME};
 use weir_promql::store::needs;
 use weir_promql::value::{Sample, SampleValue};
 
 use super::demand;
-use super::expression::Expression;
-use super::file::{self, Action, Text};
-use super::name;
+use super::file::{self, Action};
 use super::page::{Page, Pairs};
-use super::part::{Keys, Part, Touched};
+use super::part::{Alone, Keys, Part, Touched};
 use super::source::{Query, vector};
-use super::state::{Alerts, Candidate, Sending, Terms};
-use super::template::value::{Histogram, Sample as TemplateSample, Value as TemplateValue};
+use super::state::{Alerts, Sending, Terms};
 use super::template::{self, External, Scope};
+use expander::{Expander, query};
 
 /// How long a value counts (Prometheus's default).
 pub const LOOKBACK_MS: i64 = 300_000;
-
-/// Most samples that a query in a template gives.
-const MAX_TEMPLATE_SAMPLES: usize = 1_000;
 
 /// Whether a rule works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -40,7 +37,7 @@ pub enum Health {
 
 /// What is known about a rule's alerts beside its own result.
 pub trait Remarks {
-    /// Annotations that an alert with these labels gets unless it has one of that name.
+    /// What is said of an alert with these labels beside its annotations.
     fn annotations(&self, rule: &Rule, alert: &Labels) -> Pairs;
 
     /// Whether no alert of the rule may begin to fire now.
@@ -79,7 +76,7 @@ pub struct Context<'a> {
 /// What came out of an evaluation.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Series to be written.
+    /// Series to be written; those that tell about alerts left out.
     pub samples: Vec<(Labels, SampleValue)>,
     /// The part of the rule's series that these are; none if they are all.
     pub part: Option<Part>,
@@ -120,6 +117,7 @@ pub struct Rule {
     pub(super) wrote: HashSet<Labels>,
     /// By what the expression can be evaluated in parts.
     pub(super) keys: Option<Keys>,
+    alone: Option<Alone>,
     generator_url: String,
 }
 
@@ -128,10 +126,15 @@ impl Rule {
     pub fn new(written: file::Rule, external_url: &str) -> Self {
         let link = template::table_link(written.expr.text());
         let needs = needs(written.expr.tree(), LOOKBACK_MS, 0).unwrap_or_default();
+        let keys = Keys::of(written.expr.tree());
+        let alone = keys.as_ref();
+        let alone =
+            alone.and_then(|keys| Alone::of(written.expr.tree(), keys, written.labels.keys()));
         Self {
+            alone,
             window_ms: needs.iter().map(|need| need.window_ms).max().unwrap_or(0),
             inputs: demand::metrics(written.expr.tree()),
-            keys: Keys::of(written.expr.tree()),
+            keys,
             generator_url: format!("{}{link}", external_url.trim_end_matches('/')),
             written: Arc::new(written),
             alerts: Alerts::default(),
@@ -188,12 +191,20 @@ impl Rule {
         if !self.is_alert() || context.limit > 0 {
             return None;
         }
+        if let Some(alone) = &self.alone {
+            return alone.part(touched);
+        }
         Part::of(
             self.written.expr.tree(),
             keys,
             self.written.labels.keys(),
             touched,
         )
+    }
+
+    /// Whether it looks at all series that have the labels of one that changed.
+    pub(super) fn looks_alike(&self) -> bool {
+        self.alone.is_none() && self.keys == Some(Keys::All)
     }
 
     fn alert(
@@ -216,14 +227,10 @@ impl Rule {
             failures: 0,
             error: None,
         };
-        let candidates = result.iter().map(|sample| {
-            let mut candidate = expander.candidate(&written.name, alert, sample);
-            for (name, text) in context.remarks.annotations(self, &candidate.labels) {
-                candidate.annotations.entry(name).or_insert(text);
-            }
-            candidate
-        });
-        let candidates: Vec<_> = candidates.collect();
+        let candidates = result.iter();
+        let candidates: Vec<_> = candidates
+            .map(|sample| expander.candidate(&written.name, alert, sample))
+            .collect();
         let (failures, error) = (expander.failures, expander.error);
         let terms = Terms {
             for_ms: alert.for_ms,
@@ -232,21 +239,26 @@ impl Rule {
             holds: !candidates.is_empty() && context.remarks.holds(self),
         };
         let is_part = |labels: &Labels| part.as_ref().is_none_or(|part| part.has(labels));
+        let (at_ms, sending) = (context.at_ms, &context.sending);
         let update = self
             .alerts
-            .update_part(candidates, &terms, context.at_ms, is_part)?;
+            .update_part(candidates, &terms, at_ms, is_part)?;
+        // What is said of those that go on was said when they began, and is said again at each tick.
+        let all = context.touched.is_none();
+        let mut alerts = std::mem::take(&mut self.alerts);
+        alerts.remark(at_ms, sending, all, |labels| {
+            context.remarks.annotations(self, labels)
+        });
+        self.alerts = alerts;
         let url = &self.generator_url;
         let demoted = update.demoted.iter();
         let mut transitions: Vec<_> = demoted
-            .map(|alert| alert.page(context.at_ms, &context.sending, url))
+            .map(|alert| alert.page(at_ms, sending, url))
             .collect();
-        let due = self.alerts.take_due(context.at_ms, &context.sending, url);
+        let due = self.alerts.take_due(at_ms, sending, url);
         transitions.extend(due.transitions);
-        let samples = self.alerts.samples_of(is_part).into_iter();
         Ok(Outcome {
-            samples: samples
-                .map(|(labels, value)| (labels, value.into()))
-                .collect(),
+            samples: Vec::new(),
             changed: update.changed || !transitions.is_empty(),
             transitions,
             reminders: due.reminders,
@@ -258,6 +270,15 @@ impl Rule {
             expansion_error: error,
             part,
         })
+    }
+
+    /// The series that tell about the alerts of a part.
+    pub(super) fn told(&self, part: Option<&Part>) -> Vec<(Labels, SampleValue)> {
+        let is_part = |labels: &Labels| part.is_none_or(|part| part.has(labels));
+        let samples = self.alerts.samples_of(is_part).into_iter();
+        samples
+            .map(|(labels, value)| (labels, value.into()))
+            .collect()
     }
 }
 
@@ -272,12 +293,13 @@ fn record(rule: &file::Rule, result: Vec<Sample>, limit: usize) -> Result<Outcom
     let mut samples = Vec::with_capacity(result.len());
     let mut seen = HashSet::with_capacity(result.len());
     for sample in result {
-        let mut labels = LabelsBuilder::from(&sample.labels);
-        labels.set(NAME, &rule.name);
-        for (name, value) in &rule.labels {
-            labels.set(name, value);
-        }
-        let labels = labels.build();
+        let own = rule.labels.iter();
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let changes: Vec<_> = [(NAME, rule.name.as_str())]
+            .into_iter()
+            .chain(own)
+            .collect();
+        let labels = sample.labels.with(&changes);
         if !seen.insert(labels.clone()) {
             return Err(
                 "vector contains metrics with the same labelset after applying rule labels"
@@ -290,89 +312,4 @@ fn record(rule: &file::Rule, result: Vec<Sample>, limit: usize) -> Result<Outcom
         samples,
         ..Outcome::default()
     })
-}
-
-struct Expander<'a> {
-    scope: Scope<'a>,
-    external: &'a External,
-    failures: u64,
-    error: Option<String>,
-}
-
-impl Expander<'_> {
-    fn candidate(&mut self, name: &str, alert: &file::Alert, sample: &Sample) -> Candidate {
-        let texts = alert.labels.iter().chain(&alert.annotations);
-        let data = texts
-            .map(|(_, text)| text)
-            .any(needs_data)
-            .then(|| self.data(sample));
-        let mut labels = LabelsBuilder::from(&sample.labels);
-        labels.set(NAME, "");
-        for (label, text) in &alert.labels {
-            labels.set(label, &self.expand(text, data.as_ref()));
-        }
-        labels.set(name::ALERT, name);
-        let annotations = alert.annotations.iter();
-        let annotations = annotations
-            .map(|(name, text)| (name.clone(), self.expand(text, data.as_ref())))
-            .collect();
-        Candidate {
-            labels: labels.build(),
-            annotations,
-            value: sample.value.float().unwrap_or(0.0),
-        }
-    }
-
-    fn data(&self, sample: &Sample) -> TemplateValue {
-        let sample = template_sample(sample);
-        template::data(sample.labels, self.external, sample.value)
-    }
-
-    /// The expanded text. A failure is told in its place and never fails the rule.
-    fn expand(&mut self, text: &Text, data: Option<&TemplateValue>) -> String {
-        let expanded = match text {
-            Text::Template(template) => {
-                template.expand(data.unwrap_or(&TemplateValue::Nil), &self.scope)
-            }
-            Text::Broken(why) => Err(why.clone()),
-        };
-        expanded.unwrap_or_else(|why| {
-            self.failures += 1;
-            let text = format!("<error expanding template: {why}>");
-            self.error = Some(why);
-            text
-        })
-    }
-}
-
-fn needs_data(text: &Text) -> bool {
-    matches!(text, Text::Template(template) if !template.is_plain())
-}
-
-fn query(source: &dyn Query, text: &str, at_ms: i64) -> Result<Vec<TemplateSample>, String> {
-    let expr = Expression::parse(text)?;
-    let samples = vector(source.other(&expr, at_ms)?)?;
-    if samples.len() > MAX_TEMPLATE_SAMPLES {
-        return Err(format!(
-            "query gives more than {MAX_TEMPLATE_SAMPLES} samples"
-        ));
-    }
-    Ok(samples.iter().map(template_sample).collect())
-}
-
-fn template_sample(sample: &Sample) -> TemplateSample {
-    let labels = sample.labels.iter();
-    let labels: BTreeMap<_, _> = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let value = match &sample.value {
-        SampleValue::Float(value) => TemplateValue::Float(*value),
-        SampleValue::Histogram(histogram) => TemplateValue::Histogram(Arc::new(Histogram {
-            text: histogram.to_string(),
-            count: histogram.count,
-            sum: histogram.sum,
-        })),
-    };
-    TemplateSample {
-        labels: Arc::new(labels),
-        value,
-    }
 }

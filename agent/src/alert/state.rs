@@ -14,7 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_promql::labels::{Labels, LabelsBuilder, NAME};
+use weir_promql::labels::{Labels, NAME};
 
 pub use saved::{Saved, as_map};
 pub use update::Update;
@@ -77,6 +77,9 @@ pub struct Alert {
     /// Came from before a restart and has not been seen since.
     #[serde(default)]
     pub restored: bool,
+    /// What was last said of it beside the rule's own annotations.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub remarks: Pairs,
 }
 
 /// An element of the expression's result, as an alert.
@@ -156,15 +159,33 @@ impl Alerts {
     pub fn samples_of(&self, is_wanted: impl Fn(&Labels) -> bool) -> Vec<(Labels, f64)> {
         let mut samples = Vec::new();
         for alert in self.active().filter(|alert| is_wanted(&alert.labels)) {
-            let mut labels = LabelsBuilder::from(&alert.labels);
-            labels.set(NAME, "ALERTS_FOR_STATE");
-            let since = labels.build();
-            labels.set(NAME, "ALERTS");
-            labels.set("alertstate", alert.state.word());
-            samples.push((labels.build(), 1.0));
+            let since = alert.labels.with(&[(NAME, "ALERTS_FOR_STATE")]);
+            let state = (name::STATE, alert.state.word());
+            let labels = alert.labels.with(&[(NAME, "ALERTS"), state]);
+            samples.push((labels, 1.0));
             samples.push((since, alert.active_at_ms.div_euclid(1_000) as f64));
         }
         samples
+    }
+
+    /// Makes remarks on alerts that the expression gave at this time: on `all` of them, or only on
+    /// those that are new or to be sent.
+    pub fn remark(
+        &mut self,
+        at_ms: i64,
+        sending: &Sending,
+        all: bool,
+        mut make: impl FnMut(&Labels) -> Pairs,
+    ) {
+        for alert in self.by_labels.values_mut() {
+            let is_wanted = all
+                || alert.active_at_ms == at_ms
+                || alert.is_news()
+                || alert.is_to_be_repeated(at_ms, sending.resend_ms);
+            if is_wanted && alert.is_given() && !update::is_over_limit(&alert.labels) {
+                alert.remarks = make(&alert.labels);
+            }
+        }
     }
 
     /// The alerts that are to be sent now; they count as sent.
@@ -214,7 +235,16 @@ impl Alert {
             keep_firing_since_ms: None,
             last_sent_at_ms: None,
             restored: false,
+            remarks: Pairs::new(),
         }
+    }
+
+    /// Everything that is said about it: a remark gives way to an annotation of its name.
+    pub fn said(&self) -> Pairs {
+        let mut said = self.remarks.clone();
+        let own = self.annotations.iter();
+        said.extend(own.map(|(name, text)| (name.clone(), text.clone())));
+        said
     }
 
     /// The value of the label `alertname`.
@@ -226,6 +256,11 @@ impl Alert {
         self.state = State::Inactive;
         self.resolved_at_ms = Some(at_ms);
         self.keep_firing_since_ms = None;
+    }
+
+    /// Whether the expression gave it when it was last evaluated.
+    fn is_given(&self) -> bool {
+        self.state != State::Inactive && self.keep_firing_since_ms.is_none() && !self.restored
     }
 
     /// Whether it fires or is resolved and nobody was told. With the next, `needsSending` of
@@ -249,7 +284,7 @@ impl Alert {
         let pairs = self.labels.iter();
         Page {
             labels: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            annotations: self.annotations.clone(),
+            annotations: self.said(),
             status: match self.resolved_at_ms {
                 Some(_) => Status::Resolved,
                 None => Status::Firing,

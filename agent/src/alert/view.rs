@@ -68,7 +68,7 @@ fn alert(alert: &Alert) -> api::ActiveAlert {
     let labels = alert.labels.iter();
     api::ActiveAlert {
         labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-        annotations: alert.annotations.clone(),
+        annotations: alert.said(),
         state: state(alert.state),
         active_at: alert.active_at_ms,
         keep_firing_since: alert.keep_firing_since_ms,

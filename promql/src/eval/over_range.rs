@@ -111,12 +111,14 @@ impl Eval<'_> {
                     read_ms: (read_after_ms, read_until_ms),
                     stats_only,
                 };
-                let key = call.key(self, &stored);
-                let mut known = self.memo.as_deref_mut().map(|memo| memo.take(&key));
+                let key = self.memo.is_some().then(|| call.key(self, &stored));
+                let memo = self.memo.as_deref_mut().zip(key.as_ref());
+                let mut known = memo.map(|(memo, key)| memo.take(key));
                 for id in ids.iter() {
                     call.series(self, *id, &stored, known.as_mut())?;
                 }
-                if let (Some(memo), Some(known)) = (self.memo.as_deref_mut(), known) {
+                if let (Some(memo), Some(key), Some(known)) = (self.memo.as_deref_mut(), key, known)
+                {
                     memo.give_back(key, known);
                 }
             }
@@ -181,8 +183,8 @@ struct RangeCall<'a> {
     smoothed: bool,
     bounds: (i64, i64),
     keeps_name: bool,
-    /// The last metric whose name was looked at, to look at each once.
-    counters_seen: Option<String>,
+    /// A series of the last metric whose name was looked at, to look at each once.
+    counters_seen: Option<Labels>,
     out: Vec<Sample>,
 }
 
@@ -295,7 +297,7 @@ impl RangeCall<'_> {
             }
             return;
         }
-        if self.counters_seen.as_deref() == Some(name) {
+        if self.counters_seen.as_ref().map(Labels::name) == Some(name) {
             return;
         }
         if !["_total", "_sum", "_count", "_bucket"]
@@ -307,7 +309,7 @@ impl RangeCall<'_> {
                  _total/_sum/_count/_bucket: {name:?}"
             ));
         }
-        self.counters_seen = Some(name.to_owned());
+        self.counters_seen = Some(labels.clone());
     }
 }
 

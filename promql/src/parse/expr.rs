@@ -209,6 +209,8 @@ impl Parser {
         loop {
             args.push(self.expression(0)?);
             if self.take(")") {
+                // Rules keep what they parse to.
+                args.shrink_to_fit();
                 return Ok(args);
             }
             let span = self.span();
@@ -235,6 +237,7 @@ impl Parser {
                 return Err(self.unexpected("\",\" or \")\" in the grouping"));
             }
         }
+        labels.shrink_to_fit();
         Ok(labels)
     }
 

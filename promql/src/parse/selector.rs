@@ -19,6 +19,7 @@ impl Parser {
         if self.peek() == &Token::Sign("{") {
             self.matchers(&mut matchers)?;
         }
+        matchers.shrink_to_fit();
         let id = self.new_id();
         let offset = Offset::default();
         let (anchored, smoothed, stats_only) = (false, false, false);

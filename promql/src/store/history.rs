@@ -94,6 +94,7 @@ impl History {
     }
 
     pub(super) fn window(&self, after_ms: i64, until_ms: i64, window: &mut Window) {
+        window.floats.reserve(usize::from(self.open.len()));
         self.each_float(after_ms, until_ms, |point| {
             if !crate::value::is_stale(point.value) {
                 window.floats.push(point);

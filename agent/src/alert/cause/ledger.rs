@@ -10,6 +10,8 @@ use crate::metrics::{self, Family, Labels, Metric, Subject, Value};
 
 /// How far back it goes.
 const SPAN_MS: i64 = 600_000;
+/// The label that names a service.
+const SERVICE: &str = "service";
 /// Least time between two totals that are kept.
 const APART_MS: i64 = 30_000;
 
@@ -110,6 +112,15 @@ struct History {
 }
 
 impl History {
+    fn new(round: u64) -> Self {
+        Self {
+            round,
+            now: Totals::default(),
+            base: Totals::default(),
+            marks: VecDeque::new(),
+        }
+    }
+
     fn mark(&mut self, at_ms: i64) {
         let is_due = match self.marks.back() {
             Some((last_ms, totals)) => {
@@ -144,6 +155,8 @@ impl History {
 #[derive(Debug, Default)]
 pub struct Ledger {
     services: HashMap<Arc<Subject>, History>,
+    /// The same by their label `service`, empty if they have none: most alerts are about one.
+    named: HashMap<String, Vec<Arc<Subject>>>,
     round: u64,
     at_ms: i64,
     /// Whether what is found next was counted before, under other labels.
@@ -157,7 +170,15 @@ impl Ledger {
         self.at_ms = at_ms;
         self.take(families);
         let (round, begins_anew) = (self.round, std::mem::take(&mut self.begins_anew));
+        let before = self.services.len();
         self.services.retain(|_, history| history.round == round);
+        if self.services.len() < before {
+            let services = &self.services;
+            self.named.retain(|_, subjects| {
+                subjects.retain(|subject| services.contains_key(subject));
+                !subjects.is_empty()
+            });
+        }
         for history in self.services.values_mut() {
             if begins_anew {
                 history.base = history.now;
@@ -176,6 +197,7 @@ impl Ledger {
     /// Services are labelled anew.
     pub fn begin_anew(&mut self) {
         self.services.clear();
+        self.named.clear();
         self.begins_anew = true;
     }
 
@@ -203,14 +225,23 @@ impl Ledger {
                 own.is_empty() || own == value
             })
         };
-        let services = self.services.iter();
-        services
+        self.near(alert.get(SERVICE))
             .filter(move |(subject, _)| fits(subject))
             .map(move |(subject, history)| {
                 let then = history.at(since_ms);
                 let before = then.since(&history.base);
-                (&**subject, history.now.since(then), before)
+                (subject, history.now.since(then), before)
             })
+    }
+
+    /// Services of that name and those that have none; all if it is empty.
+    fn near(&self, name: &str) -> impl Iterator<Item = (&Subject, &History)> {
+        let all = self.services.iter().filter(move |_| name.is_empty());
+        let names = [name, ""].into_iter().filter(move |_| !name.is_empty());
+        let named = names.filter_map(|name| self.named.get(name)).flatten();
+        let named = named.filter_map(|subject| self.services.get_key_value(subject));
+        all.chain(named)
+            .map(|(subject, history)| (&**subject, history))
     }
 
     fn take(&mut self, families: &[Family]) {
@@ -218,17 +249,22 @@ impl Ledger {
             for point in &family.points {
                 let round = self.round;
                 let subject = Arc::clone(&point.subject);
-                let history = self.services.entry(subject).or_insert_with(|| History {
-                    round,
-                    now: Totals::default(),
-                    base: Totals::default(),
-                    marks: VecDeque::new(),
+                let named = &mut self.named;
+                let history = self.services.entry(subject).or_insert_with_key(|subject| {
+                    let name = named.entry(name_of(subject).to_owned()).or_default();
+                    name.push(Arc::clone(subject));
+                    History::new(round)
                 });
                 history.round = round;
                 take_point(&mut history.now, family.metric, point.labels, &point.value);
             }
         }
     }
+}
+
+fn name_of(subject: &Subject) -> &str {
+    let found = subject.labels.iter().find(|(name, _)| *name == SERVICE);
+    found.map_or("", |(_, value)| value.as_str())
 }
 
 fn is_told_of(metric: &Metric) -> bool {

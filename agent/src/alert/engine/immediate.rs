@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use weir_promql::labels::Labels;
+use weir_promql::storage::SeriesId;
 use weir_promql::store::Store;
 
 use super::{Inner, Live, Outcome, Rules, wall_ms};
+use crate::alert::feed::Touch;
+use crate::alert::group::Group;
 use crate::alert::part::Touched;
 use crate::metrics::{Family, Labels as PointLabels, Metric, Point, Subject, Value};
 
@@ -29,22 +32,23 @@ pub(super) struct Immediate {
 /// The series that changed since a group was evaluated.
 #[derive(Debug)]
 enum Waiting {
-    These(Vec<Labels>),
+    These(Vec<(Labels, Option<SeriesId>)>),
     Many,
 }
 
 impl Waiting {
-    fn add(&mut self, labels: Labels) {
+    fn add(&mut self, touch: Touch) {
         match self {
             Self::These(all) if all.len() >= MAX_TOUCHED => *self = Self::Many,
-            Self::These(all) if !all.contains(&labels) => all.push(labels),
-            Self::These(_) | Self::Many => {}
+            Self::These(all) if all.iter().any(|(have, _)| *have == touch.labels) => {}
+            Self::These(all) => all.push((touch.labels, touch.id)),
+            Self::Many => {}
         }
     }
 
-    fn touched(&self, store: &Store) -> Option<Touched> {
+    fn touched(&self, store: &Store, alike: bool) -> Option<Touched> {
         match self {
-            Self::These(all) => Some(Touched::new(all, store)),
+            Self::These(all) => Some(Touched::new(all, store, alike)),
             Self::Many => None,
         }
     }
@@ -130,7 +134,8 @@ impl Rules {
     /// are evaluated here and now, or, within 50 ms of their last such evaluation or while rules
     /// are being evaluated elsewhere, by the task as soon as that may be. Never waits.
     ///
-    /// Returns whether a group was evaluated here.
+    /// It returns when the pages are with the log; the series that tell about alerts are written by
+    /// whoever looks next. Returns whether a group was evaluated here.
     pub fn change(&self, families: &[Family], start_ms: i64) -> bool {
         let mut inner = match self.inner.try_lock() {
             Ok(inner) => inner,
@@ -141,6 +146,7 @@ impl Rules {
                 return false;
             }
         };
+        inner.settle();
         if inner.immediate.is_empty() {
             return false;
         }
@@ -218,13 +224,17 @@ impl Rules {
         let ready = inner.bring(families, start_ms, at_ms, now_ms);
         let mut outcome = Outcome::default();
         for (place, one) in &ready {
-            let live = Live::Source(&*self.source);
+            // A group may select what the one before it tells about its alerts.
+            inner.settle_groups();
+            let live = Live::Event(&*self.source, families);
             let waiting = one.pending.as_ref();
-            let touched = waiting.and_then(|waiting| waiting.touched(&inner.store));
+            let alike = inner.set.groups.get(*place).is_some_and(Group::looks_alike);
+            let touched = waiting.and_then(|waiting| waiting.touched(&inner.store, alike));
             let (touched, counts) = (touched.as_ref(), &self.counts);
             inner.evaluate_group(*place, at_ms, &live, touched, counts, &mut outcome);
             self.counts.reacted(is_prompt && !one.is_late);
         }
+        inner.unsettled.count(families);
         if !ready.is_empty() {
             outcome.hand_over(&self.log, &inner.settings.external.labels);
         }
@@ -257,11 +267,11 @@ impl Inner {
         if !touched.is_empty() {
             self.newest_ms = at_ms;
         }
-        for (place, labels) in touched {
-            if let Some(one) = self.immediate.get_mut(&place) {
+        for touch in touched {
+            if let Some(one) = self.immediate.get_mut(&touch.place) {
                 one.is_late |= one.ready_ms() > now_ms;
                 let pending = one.pending.get_or_insert(Waiting::These(Vec::new()));
-                pending.add(labels);
+                pending.add(touch);
             }
         }
         let all = self.immediate.iter_mut();

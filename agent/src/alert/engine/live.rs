@@ -11,17 +11,25 @@ use crate::alert::excerpt;
 use crate::alert::expression::Expression;
 use crate::alert::part::Part;
 use crate::alert::source::{Append, Query, Series};
-use crate::metrics::{Snapshot, Source};
+use crate::metrics::{Family, Snapshot, Source};
 
 /// Where the present comes from.
 pub(super) enum Live<'a> {
     /// Was read already.
     Snapshot(&'a Snapshot),
-    /// Is read if a template asks.
-    Source(&'a dyn Source),
+    /// Is read if a template asks; these are what an event changed.
+    Event(&'a dyn Source, &'a [Family]),
 }
 
 impl Live<'_> {
+    /// What an event changed.
+    pub(super) fn news(&self) -> &[Family] {
+        match self {
+            Live::Snapshot(_) => &[],
+            Live::Event(_, news) => news,
+        }
+    }
+
     pub(super) fn series<'a>(
         &'a self,
         store: &'a mut Store,
@@ -56,7 +64,7 @@ impl Query for LiveSeries<'_> {
     fn other(&self, expr: &Expression, at_ms: i64) -> Result<Value, String> {
         let snapshot = match self.live {
             Live::Snapshot(snapshot) => snapshot,
-            Live::Source(source) => self.read.get_or_init(|| source.snapshot()),
+            Live::Event(source, _) => self.read.get_or_init(|| source.snapshot()),
         };
         let options = self.series.options;
         let mut excerpt =

@@ -1,6 +1,6 @@
 //! What the engine knows of an alert beside its rule: the causes, and what was not seen.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::alert::feed::Feed;
 use crate::alert::loss::{self, INCOMPLETE};
 use crate::alert::page::Pairs;
 use crate::alert::rule::{self, Rule};
+use crate::metrics::Family;
 
 /// Labels by which services are told apart.
 const SERVICE: [&str; 5] = ["service", "namespace", "pod", "container", "peer_group"];
@@ -24,6 +25,8 @@ type Told = HashMap<(i64, [String; SERVICE.len()]), Pairs>;
 /// Remarks on the alerts of one evaluation.
 pub(super) struct Known<'a> {
     feed: &'a Feed,
+    /// What an event changed and the ledger does not know yet.
+    news: Cell<&'a [Family]>,
     /// Labels of rules that wait for completeness.
     demanded: &'a Pairs,
     at_ms: i64,
@@ -33,9 +36,10 @@ pub(super) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    pub(super) fn new(feed: &'a Feed, demanded: &'a Pairs, at_ms: i64) -> Self {
+    pub(super) fn new(feed: &'a Feed, news: &'a [Family], demanded: &'a Pairs, at_ms: i64) -> Self {
         Self {
             feed,
+            news: Cell::new(news),
             demanded,
             at_ms,
             told: RefCell::default(),
@@ -67,11 +71,15 @@ impl rule::Remarks for Known<'_> {
         let mut pairs = Pairs::new();
         if is_about_services(rule, alert) {
             let window_ms = window(rule).clamp(EVIDENCE_MS.0, EVIDENCE_MS.1);
+            match self.news.take() {
+                [] => {}
+                news => self.feed.count(news),
+            }
             let key = (window_ms, SERVICE.map(|name| alert.get(name).to_owned()));
             let mut told = self.told.borrow_mut();
             let said = told
                 .entry(key)
-                .or_insert_with(|| cause::annotations(self.feed.ledger(), alert, window_ms));
+                .or_insert_with(|| cause::annotations(&self.feed.ledger(), alert, window_ms));
             pairs.clone_from(said);
         }
         if let Some(said) = self.losses(rule) {

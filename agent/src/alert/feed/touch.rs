@@ -1,6 +1,7 @@
 //! Points that a kernel event changed, on their way to the groups that wait for them.
 
 use weir_promql::labels::Labels;
+use weir_promql::storage::SeriesId;
 use weir_promql::store::Store;
 
 use super::newest::News;
@@ -11,9 +12,19 @@ use crate::metrics::{Family, Metric, Value};
 /// A series without a sample for longer gets one that says what it was until the event.
 const QUIET_MS: i64 = 1_000;
 
+/// A series that an event changed, for a group that waits for it.
+pub struct Touch {
+    /// The group's place.
+    pub place: usize,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its number in the store, if it is there.
+    pub id: Option<SeriesId>,
+}
+
 impl Feed {
     /// Appends the points that changed since they were last told of, as of `at_ms`, as far as
-    /// immediate groups select them; gives the places of these groups, each with a series.
+    /// immediate groups select them; gives these series.
     ///
     /// The kernel tells of these changes as they happen, so until now a counter was what it was when
     /// it was last read, or zero if it was not there. That is appended too if it was read long ago: a
@@ -24,8 +35,7 @@ impl Feed {
         families: &[Family],
         start_ms: i64,
         at_ms: i64,
-    ) -> Vec<(usize, Labels)> {
-        self.ledger.touch(families);
+    ) -> Vec<Touch> {
         let mut touched = Vec::new();
         for family in families {
             if self.shape(family.metric).forms.is_empty() {
@@ -33,7 +43,7 @@ impl Feed {
             }
             for point in &family.points {
                 let known = self.know(family.metric, point, start_ms);
-                if known.lines.iter().all(|line| line.immediate.is_empty()) {
+                if !known.is_awaited {
                     continue;
                 }
                 let Some(mut news) = known.newest.of_event(&point.value, at_ms) else {
@@ -44,9 +54,13 @@ impl Feed {
                     news.before = Some((Value::Int(0), born_ms));
                 }
                 for line in known.lines.iter_mut().filter(|l| !l.immediate.is_empty()) {
-                    let places = line.immediate.iter();
-                    touched.extend(places.map(|place| (*place, line.labels.clone())));
                     line.tell(store, family.metric, &news, at_ms, born_ms);
+                    let places = line.immediate.iter();
+                    touched.extend(places.map(|place| Touch {
+                        place: *place,
+                        labels: line.labels.clone(),
+                        id: line.id,
+                    }));
                 }
             }
         }

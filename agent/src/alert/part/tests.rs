@@ -102,6 +102,14 @@ fn all() -> Vec<Labels> {
     all
 }
 
+fn looked_up(touched: &[Labels], store: &Store) -> Touched {
+    let touched: Vec<_> = touched
+        .iter()
+        .map(|labels| (labels.clone(), None))
+        .collect();
+    Touched::new(&touched, store, true)
+}
+
 /// Elements that belong to a part, sorted; an error as its text.
 fn elements(result: Result<Vec<Sample>, String>, part: &Part) -> Result<Vec<String>, String> {
     let samples = result?.into_iter();
@@ -124,8 +132,11 @@ proptest! {
         for text in APART {
             let expr = Expression::parse(text).unwrap();
             let keys = Keys::of(expr.tree()).unwrap();
-            let looked_up = Touched::new(&touched, &store);
-            let part = Part::of(expr.tree(), &keys, std::iter::empty(), &looked_up).unwrap();
+            let changed = looked_up(&touched, &store);
+            let part = Part::of(expr.tree(), &keys, std::iter::empty(), &changed).unwrap();
+            let alone = Alone::of(expr.tree(), &keys, std::iter::empty());
+            let alone = alone.and_then(|alone| alone.part(&changed));
+            for part in [part].into_iter().chain(alone) {
             let options = Options::default();
             let series = Series::new(&mut store, &options);
             let whole = series.instant(&expr, 80_000).and_then(vector);
@@ -156,6 +167,7 @@ proptest! {
                     prop_assert_eq!(before, after, "{} {}", text, labels);
                 }
             }
+            }
         }
     }
 }
@@ -165,12 +177,64 @@ fn labels_that_the_rule_sets_tell_no_parts_apart() {
     let expr = Expression::parse("m > 1").unwrap();
     let touched = [series("m", 0, "a"), series("n", 1, "a")];
     let store = store(&[1]);
-    let all = Touched::new(&touched, &store);
+    let all = looked_up(&touched, &store);
     let of = |own: &[String]| Part::of(expr.tree(), &Keys::All, own.iter(), &all);
     let part = of(&["severity".to_owned()]).unwrap();
     assert!(part.has(&touched[0]) && !part.has(&touched[1]));
     assert_eq!(of(&["service".to_owned()]), None);
-    let other = Touched::new(&touched[1..], &store);
+    let other = looked_up(&touched[1..], &store);
     let other = Part::of(expr.tree(), &Keys::All, std::iter::empty(), &other);
     assert!(other.unwrap().is_empty(), "it does not read n");
+}
+
+#[test]
+fn a_series_for_itself_has_the_alerts_that_have_its_labels_and_the_rules_own() {
+    let alone = |text: &str, own: &[&str]| {
+        let expr = Expression::parse(text).unwrap();
+        let own: Vec<_> = own.iter().map(|name| (*name).to_owned()).collect();
+        Alone::of(expr.tree(), &Keys::of(expr.tree())?, own.iter())
+    };
+    let texts = APART.iter().filter(|text| alone(text, &[]).is_some());
+    let texts: Vec<_> = texts.copied().collect();
+    assert_eq!(
+        texts,
+        [
+            APART[0],
+            APART[1],
+            APART[2],
+            "avg_over_time(rate(m[30s])[1m:10s])"
+        ]
+    );
+    assert!(alone("{__name__=~'m|n'} > 1", &[]).is_none());
+    let all = all();
+    let changed = looked_up(&[all[0].clone()], &store(&[1]));
+    let part = alone("m > 1", &["severity"])
+        .unwrap()
+        .part(&changed)
+        .unwrap();
+    let with = |more: &[(&str, &str)]| all[0].with(more);
+    assert!(part.has(&with(&[
+        (NAME, ""),
+        ("alertname", "A"),
+        ("severity", "page")
+    ])));
+    assert!(part.has(&with(&[
+        (NAME, "ALERTS"),
+        ("alertname", "A"),
+        ("alertstate", "firing")
+    ])));
+    assert!(!part.has(&with(&[("more", "x")])) && !part.has(&with(&[("kind", "b")])));
+    assert!(!part.has(&with(&[("kind", "")])));
+    let replaced = alone("m > 1", &["kind"]).unwrap();
+    assert_eq!(
+        replaced.part(&changed),
+        None,
+        "the rule replaces what tells them apart"
+    );
+    let gone = looked_up(&[series("m", 9, "a")], &store(&[1]));
+    assert_eq!(
+        alone("m > 1", &[]).unwrap().part(&gone),
+        None,
+        "it is not in the store"
+    );
 }

@@ -114,7 +114,7 @@ impl Alerts {
             return 0;
         }
         let stays = |alert: &&Alert| {
-            alert.labels.get(OVER_LIMIT).is_empty()
+            !is_over_limit(&alert.labels)
                 && (present.contains_key(&alert.labels) || alert.keeps_firing(terms, at_ms))
         };
         let mut room = terms
@@ -141,6 +141,11 @@ impl Alerts {
         }
         left_out
     }
+}
+
+/// Whether an alert stands for those that are over the limit.
+pub(super) fn is_over_limit(labels: &Labels) -> bool {
+    !labels.get(OVER_LIMIT).is_empty()
 }
 
 /// The alert that stands for all that are over the limit.

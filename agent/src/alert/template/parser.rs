@@ -137,6 +137,7 @@ impl<'a> Parser<'a> {
                 Item::End(End::Else) => return Err(self.problem("unexpected {{else}}")),
             }
         }
+        list.shrink_to_fit();
         Ok(list)
     }
 
@@ -183,7 +184,10 @@ impl<'a> Parser<'a> {
         while self.peek_word().kind != Kind::Eof {
             match self.item()? {
                 Item::Node(node) => list.push(node),
-                Item::End(end) => return Ok((list, end)),
+                Item::End(end) => {
+                    list.shrink_to_fit();
+                    return Ok((list, end));
+                }
             }
         }
         self.take();

@@ -206,12 +206,15 @@ fn what_is_said_while_redis_is_dead_arrives_once_when_it_is_back() {
     let mut ann = running.client("one", "");
     ann.text("before");
     assert_eq!(ann.texts(1), ["before"]);
+    // Readers may have it before the writer has its answer; without that it would be sent again.
+    running.wait_for("chat_stored_total", 1);
     server.down();
     let during: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     for text in &during {
         ann.text(text);
     }
     running.wait_for("chat_storage_failures_total{operation=\"append\"}", 2);
+    running.wait_for("chat_storage_queue", 200);
     assert_eq!(running.metric("chat_storage_queue"), 200);
     // A room that is not in memory cannot be opened without its log, and says so.
     assert_eq!(running.http("GET", "/rooms/other", "").0, 503);

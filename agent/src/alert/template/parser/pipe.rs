@@ -28,6 +28,9 @@ impl Parser<'_> {
         if pipe.commands.is_empty() {
             return Err(self.problem(format!("missing value for {context}")));
         }
+        // Rules are many and live long, and most lists have one element.
+        pipe.commands.shrink_to_fit();
+        pipe.variables.shrink_to_fit();
         for (index, command) in pipe.commands.iter().enumerate().skip(1) {
             if let Expr::Bool(..)
             | Expr::Dot(_)
@@ -104,6 +107,7 @@ impl Parser<'_> {
         if words.is_empty() {
             return Err(self.problem("empty command"));
         }
+        words.shrink_to_fit();
         Ok(Command { place, words })
     }
 
