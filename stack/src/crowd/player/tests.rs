@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::crowd::playback::Settings;
+use crate::truth::WaitingFor;
 use server::{RUNGS, Rate, World};
 
 pub(crate) mod server;
