@@ -2,7 +2,8 @@
 //!
 //! Real rules, store and log in memory; then, as root, also the real kernel: a refused connection,
 //! from its record in the ring to the decision. Each event comes 51 ms after the one before, so that
-//! no group is held back by its spacing, and caches are as cold as they are in practice.
+//! no group is held back by its spacing, and caches are as cold as they are in practice: the processor
+//! sleeps meanwhile. One case keeps it awake, to tell what the code takes from what the sleep takes.
 //!
 //! `cargo run --release -p weir --example decide -- [EVENTS]` prints a line of JSON per case.
 
@@ -36,9 +37,13 @@ fn main() {
     let events = std::env::args().nth(1);
     let events = events.map_or(1_000, |text| text.parse().unwrap());
     let threshold = |rule| format!("increase(weir_tcp_retransmits_total[1m]) > {rule}");
-    for (name, rules) in [("1 rule", 1), ("1 group of 50 rules", 50)] {
+    for (name, rules, pause) in [
+        ("1 rule", 1, sleep as fn(Duration)),
+        ("1 rule, processor awake", 1, stay_awake),
+        ("1 group of 50 rules", 50, sleep),
+    ] {
         let text = file(1, rules, |_, rule| threshold(rule));
-        report(name, rules, &synthetic(&text, events, |_| 0));
+        report(name, rules, &synthetic(&text, events, |_| 0, pause));
     }
     // Each event is the first of its service: one of these rules begins to fire.
     let own = |group| format!("increase(weir_tcp_retransmits_total{{service='s{group}'}}[1m]) > 0");
@@ -47,7 +52,7 @@ fn main() {
     report(
         "200 groups of 1 rule, 1 begins to fire",
         1,
-        &synthetic(&text, events_of_own, |event| event),
+        &synthetic(&text, events_of_own, |event| event, sleep),
     );
     if rustix::process::geteuid().is_root() {
         let refused = "increase(weir_tcp_connections_total{outcome='refused'}[1m]) > ";
@@ -91,15 +96,27 @@ fn rules(text: &str, dir: &Path, source: Arc<dyn Source>) -> Rules {
     Rules::new(&config, files, source, log, Arc::default())
 }
 
+fn stay_awake(length: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < length {
+        std::hint::spin_loop();
+    }
+}
+
 /// Families as the collector makes them of one service, to the decision.
-fn synthetic(text: &str, events: usize, whose: impl Fn(usize) -> usize) -> Vec<f64> {
+fn synthetic(
+    text: &str,
+    events: usize,
+    whose: impl Fn(usize) -> usize,
+    pause: fn(Duration),
+) -> Vec<f64> {
     let dir = tempfile::tempdir().unwrap();
     let node = Arc::new(Node::new());
     let rules = rules(text, dir.path(), node.clone());
     // Takes all series of all services in.
     rules.tick();
     let took = (0..events).map(|event| {
-        sleep(SPACING);
+        pause(SPACING);
         let families = [node.retransmits(whose(event), event as u64 + 1)];
         let begun = Instant::now();
         let decided = rules.change(&families, node.start_ms());
