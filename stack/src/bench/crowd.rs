@@ -20,6 +20,7 @@ mod agreement;
 mod link;
 mod live;
 mod many;
+mod page;
 mod pair;
 mod transfer;
 
@@ -127,4 +128,10 @@ fn begin(folder: &Path, name: &str) -> Result<(Shared, PathBuf)> {
         },
         path,
     ))
+}
+
+/// Ends a run and reads what its truth says.
+fn end(shared: &Shared, path: &Path) -> Result<String> {
+    shared.truth.close();
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }

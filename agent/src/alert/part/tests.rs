@@ -137,36 +137,36 @@ proptest! {
             let alone = Alone::of(expr.tree(), &keys, std::iter::empty());
             let alone = alone.and_then(|alone| alone.part(&changed));
             for part in [part].into_iter().chain(alone) {
-            let options = Options::default();
-            let series = Series::new(&mut store, &options);
-            let whole = series.instant(&expr, 80_000).and_then(vector);
-            let alone = series.part(&expr, 80_000, &part).and_then(vector);
-            // Elements of other services may collide where those of the part do not.
-            if whole.is_ok() {
-                prop_assert_eq!(elements(whole, &part), elements(alone, &part), "{}", text);
-            }
-            // What the touched series had before makes no difference outside the part.
-            for labels in &touched {
-                let grown = Point { at_ms: 80_001, start_ms: 0, value: 1e6.into() };
-                let mut other = Store::new(StoreLimits {
-                    series: 100, samples: 10_000, bytes: 1 << 24, idle_ms: i64::MAX,
-                });
-                other.set_needs(vec![Need { matchers: Vec::new(), window_ms: 300_000 }]);
-                store.copy_to(&mut other, &[], i64::MAX, 0).unwrap();
-                let _ = other.append(labels, grown);
-                let at = |store: &mut Store| {
-                    let options = Options::default();
-                    let series = Series::new(store, &options);
-                    let all = series.instant(&expr, 80_001).and_then(vector)?;
-                    let out = all.into_iter().filter(|sample| !part.has(&sample.labels));
-                    let mut texts: Vec<_> = out.map(|s| format!("{} {:?}", s.labels, s.value)).collect();
-                    texts.sort();
-                    Ok::<_, String>(texts)
-                };
-                if let (Ok(before), Ok(after)) = (at(&mut store), at(&mut other)) {
-                    prop_assert_eq!(before, after, "{} {}", text, labels);
+                let options = Options::default();
+                let series = Series::new(&mut store, &options);
+                let whole = series.instant(&expr, 80_000).and_then(vector);
+                let alone = series.part(&expr, 80_000, &part).and_then(vector);
+                // Elements of other services may collide where those of the part do not.
+                if whole.is_ok() {
+                    prop_assert_eq!(elements(whole, &part), elements(alone, &part), "{}", text);
                 }
-            }
+                // What the touched series had before makes no difference outside the part.
+                for labels in &touched {
+                    let grown = Point { at_ms: 80_001, start_ms: 0, value: 1e6.into() };
+                    let mut other = Store::new(StoreLimits {
+                        series: 100, samples: 10_000, bytes: 1 << 24, idle_ms: i64::MAX,
+                    });
+                    other.set_needs(vec![Need { matchers: Vec::new(), window_ms: 300_000 }]);
+                    store.copy_to(&mut other, &[], i64::MAX, 0).unwrap();
+                    let _ = other.append(labels, grown);
+                    let at = |store: &mut Store| {
+                        let options = Options::default();
+                        let series = Series::new(store, &options);
+                        let all = series.instant(&expr, 80_001).and_then(vector)?;
+                        let out = all.into_iter().filter(|sample| !part.has(&sample.labels));
+                        let mut texts: Vec<_> = out.map(|s| format!("{} {:?}", s.labels, s.value)).collect();
+                        texts.sort();
+                        Ok::<_, String>(texts)
+                    };
+                    if let (Ok(before), Ok(after)) = (at(&mut store), at(&mut other)) {
+                        prop_assert_eq!(before, after, "{} {}", text, labels);
+                    }
+                }
             }
         }
     }

@@ -2,14 +2,13 @@
 //! how far behind the live edge it plays.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Args, begin};
-use crate::crowd::browser::{self, Browser};
-use crate::truth::Role;
+use super::{Args, begin, end, page};
+use crate::crowd::browser::Browser;
+use crate::crowd::session::Shared;
 
 /// Length of one session, seconds.
 const WATCH_S: f64 = 8.0;
@@ -28,35 +27,22 @@ pub(super) async fn measure(args: &Args, browser: &Browser, folder: &Path) -> Re
     for number in 1..=args.starts {
         let (shared, path) = begin(folder, &format!("live-{number}"))?;
         watch(args, browser, &shared).await?;
-        shared.truth.close();
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
-        starts.push(Start::read(&text));
+        starts.push(Start::read(&end(&shared, &path)?));
     }
     Ok(sum_up(&starts))
 }
 
-async fn watch(
-    args: &Args,
-    browser: &Browser,
-    shared: &crate::crowd::session::Shared,
-) -> Result<()> {
+async fn watch(args: &Args, browser: &Browser, shared: &Shared) -> Result<()> {
     let page = browser.open_page().await?;
-    let url = args.stream.clone();
-    let session = shared.open(
-        &Arc::from("chromium"),
-        Role::Player,
+    page::watch(
+        browser,
+        page,
+        shared,
         "chromium",
-        url.as_str(),
-        0.0,
-    );
-    let plan = browser::Plan {
-        url,
-        acts: Vec::new(),
-        leave_at: WATCH_S,
-        config: json!({}),
-    };
-    browser.watch(page, &session, &plan).await;
+        args.stream.clone(),
+        WATCH_S,
+    )
+    .await;
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::agreement::Comparison;
 use super::link::{Link, Trace};
-use super::{Args, begin};
-use crate::crowd::browser::{self, Browser, Page};
+use super::{Args, begin, end, page};
+use crate::crowd::browser::Browser;
 use crate::crowd::playback::Settings;
 use crate::crowd::session::Shared;
 use crate::crowd::viewer;
@@ -45,20 +45,20 @@ pub(super) async fn compare(
     let lasts_s = args.cut.map_or(trace.seconds, |cut| cut.min(trace.seconds));
     let other = async {
         match twin {
-            Some(page) => watch_page(browser, page, &shared, "model", &links[0], lasts_s).await,
+            Some(page) => {
+                page::watch(browser, page, &shared, "model", links[0].url(), lasts_s).await
+            }
             None => watch_model(&shared, &links, lasts_s).await,
         }
     };
     tokio::join!(
         other,
-        watch_page(browser, page, &shared, "chromium", &links[1], lasts_s)
+        page::watch(browser, page, &shared, "chromium", links[1].url(), lasts_s)
     );
-    shared.truth.close();
+    let text = end(&shared, &path)?;
     if args.keep.is_some() {
         keep_transfers(&folder.join(format!("{name}-transfers.jsonl")), &links)?;
     }
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Comparison::new(trace.name, &text))
 }
 
@@ -83,31 +83,6 @@ async fn watch_model(shared: &Shared, links: &[Link; 2], lasts_s: f64) {
         settings: Settings::default(),
     };
     viewer::watch(session, gate, plan).await;
-}
-
-async fn watch_page(
-    browser: &Browser,
-    page: Page,
-    shared: &Shared,
-    name: &str,
-    link: &Link,
-    lasts_s: f64,
-) {
-    let url = link.url();
-    let session = shared.open(
-        &Arc::from(name),
-        Role::Player,
-        "chromium",
-        url.as_str(),
-        0.0,
-    );
-    let plan = browser::Plan {
-        url,
-        acts: Vec::new(),
-        leave_at: lasts_s,
-        config: json!({}),
-    };
-    browser.watch(page, &session, &plan).await;
 }
 
 fn keep_transfers(path: &Path, links: &[Link; 2]) -> Result<()> {
